@@ -1,0 +1,213 @@
+"""The contract between training and inference: frozen structs that name a network whole.
+
+`unrolled.nn` and `unrolled.runtime` both build from these, with the same parameter names, so that
+what was trained is what runs. A spec holds sizes and choices only, never weights.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+FORMAT_VERSION = 1
+
+Cell = Literal["rnn", "lstm", "gru"]
+Nonlinearity = Literal["tanh", "relu"]
+Merge = Literal["concat", "sum", "mean", "mul"]
+Reset = Literal["after", "before"]
+InitialState = Literal["zeros", "learned"]
+Init = Literal["torch", "orthogonal"]
+AttentionKind = Literal["additive", "dot", "general", "concat"]
+Pooling = Literal["last", "mean", "max", "attention"]
+Tokens = Literal["char", "word", "bpe"]
+Task = Literal["classify", "translate"]
+Engine = Literal["auto", "reference", "torch", "native"]
+
+GATES: dict[str, int] = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False):
+    """Base of every spec: immutable, compared by value, unknown keys refused."""
+
+
+class RecurrentSpec(Struct, frozen=True, kw_only=True):
+    """A stack of recurrent layers.
+
+    `hidden_sizes` holds one width H per layer. A layer's output width is its `proj_size` (LSTM with
+    projection) or H, doubled where `bidirectional` with `merge="concat"`; that is the input width of
+    the next layer. `dropout` acts between layers, `recurrent_dropout` on h[t-1] inside the recurrent
+    product with one mask per sequence; both act in training only.
+    """
+
+    cell: Cell
+    input_size: int
+    hidden_sizes: tuple[int, ...]
+    nonlinearity: Nonlinearity = "tanh"
+    bidirectional: bool = False
+    merge: Merge = "concat"
+    bias: bool = True
+    proj_size: int = 0
+    reset: Reset = "after"
+    residual: bool = False
+    initial_state: InitialState = "zeros"
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    init: Init = "torch"
+
+    @property
+    def num_layers(self) -> int:
+        """L, the number of stacked layers."""
+        return len(self.hidden_sizes)
+
+    @property
+    def num_directions(self) -> int:
+        """D, 2 where bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def gates(self) -> int:
+        """G, the rows of a weight matrix per hidden unit: RNN 1, LSTM 4, GRU 3."""
+        return GATES[self.cell]
+
+    def state_size(self, layer: int) -> int:
+        """Width of h at `layer`: the projection where there is one, else H."""
+        return self.proj_size or self.hidden_sizes[layer]
+
+    def layer_output_size(self, layer: int) -> int:
+        """Width of the merged output of `layer`."""
+        wide = self.bidirectional and self.merge == "concat"
+        return self.state_size(layer) * (2 if wide else 1)
+
+    def layer_input_size(self, layer: int) -> int:
+        """Width of what `layer` reads: I for the first, else the output of the one below."""
+        return self.input_size if layer == 0 else self.layer_output_size(layer - 1)
+
+    @property
+    def output_size(self) -> int:
+        """Width of the output of the stack."""
+        return self.layer_output_size(self.num_layers - 1)
+
+
+class AttentionSpec(Struct, frozen=True, kw_only=True):
+    """An attention scorer between queries and keys.
+
+    `additive` (Bahdanau et al. 2015, A.1.2): v . tanh(W q + U k), width `size`.
+    `dot`, `general`, `concat` (Luong et al. 2015, 3.1): q . k; q . W k; v . tanh(W [q; k]).
+    """
+
+    kind: AttentionKind
+    query_size: int
+    key_size: int
+    size: int = 0
+
+
+class ClassifierSpec(Struct, frozen=True, kw_only=True, tag="classify", tag_field="task"):
+    """Tokens -> embedding -> recurrent stack -> pooling -> linear -> classes (many to one)."""
+
+    vocab_size: int
+    embedding_size: int
+    recurrent: RecurrentSpec
+    num_classes: int
+    pooling: Pooling = "attention"
+    attention: AttentionSpec | None = None
+    dropout: float = 0.0
+
+
+class TranslatorSpec(Struct, frozen=True, kw_only=True, tag="translate", tag_field="task"):
+    """Encoder-decoder (many to many, delayed).
+
+    Source tokens -> `encoder` -> memory [N, S, M]; a bridge turns the encoder's last states into the
+    decoder's first; the decoder writes target tokens one after the other until `</s>`.
+    `attention=None` leaves the first decoder state as the only thing that crosses: the fixed context
+    vector of Sutskever et al. 2014. With `additive` the context is read by the decoder's cell
+    (Bahdanau et al. 2015); with Luong's kinds it joins the state after the cell, and is fed to the
+    next step as well where `input_feeding` (Luong et al. 2015, 3.3).
+    """
+
+    source_vocab_size: int
+    target_vocab_size: int
+    source_embedding_size: int
+    target_embedding_size: int
+    encoder: RecurrentSpec
+    decoder: RecurrentSpec
+    readout_size: int
+    attention: AttentionSpec | None = None
+    input_feeding: bool = False
+    share_parameters: bool = False
+    dropout: float = 0.0
+
+
+NetworkSpec = ClassifierSpec | TranslatorSpec
+
+
+class VocabularySpec(Struct, frozen=True, kw_only=True):
+    """How text becomes ids: the unit, and which units are kept."""
+
+    tokens: Tokens = "word"
+    lowercase: bool = False
+    min_count: int = 1
+    max_size: int = 30_000
+
+
+class TrainSpec(Struct, frozen=True, kw_only=True):
+    """Everything the training loop is told. Times in minutes, rates per step, norms are L2.
+
+    `schedule`: `cosine` and `linear` fall from `lr` to 0 over all steps after `warmup` (a share of
+    them); `plateau` multiplies by `plateau_factor` after `plateau_patience` validations without a
+    better score; `constant` does neither. `batch_tokens` above 0 fills batches to that many target
+    and source tokens, padding included, instead of `batch_size` sequences. `teacher_forcing` is the
+    share of decoder steps that read the true previous token; it moves linearly to
+    `teacher_forcing_end` over the run (scheduled sampling, Bengio et al. 2015). `ema` above 0 keeps
+    an exponential moving average of the weights with that decay, and validates and ships it.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    batch_tokens: int = 0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    schedule: Literal["cosine", "linear", "plateau", "constant"] = "cosine"
+    warmup: float = 0.05
+    plateau_factor: float = 0.5
+    plateau_patience: int = 2
+    clip_norm: float = 1.0
+    label_smoothing: float = 0.0
+    teacher_forcing: float = 1.0
+    teacher_forcing_end: float = 1.0
+    ema: float = 0.0
+    patience: int = 0
+    max_minutes: float = 0.0
+    validation_fraction: float = 0.1
+    validation_limit: int = 0
+    seed: int = 0
+    engine: Engine = "auto"
+    tensorboard: bool = False
+
+
+class DataSpec(Struct, frozen=True, kw_only=True):
+    """Which columns were read and how, so that a model reads new files the same way."""
+
+    source: str = "source"
+    target: str = "target"
+    source_vocabulary: VocabularySpec = VocabularySpec()
+    target_vocabulary: VocabularySpec = VocabularySpec()
+    max_length: int = 400
+
+
+class ModelConfig(Struct, frozen=True, kw_only=True):
+    """`config.json` of a model folder.
+
+    `fingerprint` is the SHA-256 of `model.safetensors`; `versions` and `data_hash` say what made it.
+    """
+
+    format_version: int
+    task: Task
+    network: NetworkSpec
+    data: DataSpec
+    training: TrainSpec
+    fingerprint: str = ""
+    data_hash: str = ""
+    versions: dict[str, str] = {}
