@@ -1,0 +1,144 @@
+// exp, tanh and sigmoid over one register, to about 2 units in the last place.
+//
+// All three write x = n ln 2 + r with |r| <= ln 2 / 2 and share one polynomial for exp(r) - 1, so
+// that tanh keeps its relative accuracy near zero. Arguments are clamped where the result no longer
+// changes (or underflows), so nothing overflows; NaN passes through every comparison.
+#pragma once
+
+#include "simd.h"
+
+namespace UNROLLED_ISA_NS {
+
+template <class T>
+struct ExpConstants;
+
+template <>
+struct ExpConstants<float> {
+  static constexpr float log2e = 1.44269504088896341f;
+  // ln 2 in two parts (Cody and Waite); n times the first is exact for every n that occurs.
+  static constexpr float ln2_high = 0.693359375f;
+  static constexpr float ln2_low = -2.12194440e-4f;
+  static constexpr float lowest = -104.0f, highest = 89.0f;
+  static constexpr float sigmoid_bound = 87.0f;
+  static constexpr float tanh_bound = 10.0f;
+  static constexpr float magic = 12582912.0f;  // 1.5 * 2^23
+  static constexpr int mantissa_bits = 23, bias = 127;
+};
+
+template <>
+struct ExpConstants<double> {
+  static constexpr double log2e = 1.4426950408889634074;
+  static constexpr double ln2_high = 6.93145751953125e-1;
+  static constexpr double ln2_low = 1.42860682030941723212e-6;
+  static constexpr double lowest = -746.0, highest = 710.0;
+  static constexpr double sigmoid_bound = 708.0;
+  static constexpr double tanh_bound = 20.0;
+  static constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr int mantissa_bits = 52, bias = 1023;
+};
+
+// exp(r) - 1 for |r| <= 0.35. Float: the coefficients of Cephes' expf; double: Taylor to r^13.
+UNROLLED_INLINE F32 expm1_reduced(F32 r) {
+  F32 p = 1.9875691500e-4f * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  return p * (r * r) + r;
+}
+UNROLLED_INLINE F64 expm1_reduced(F64 r) {
+  F64 p = (1.0 / 6227020800.0) * r + 1.0 / 479001600.0;
+  p = p * r + 1.0 / 39916800.0;
+  p = p * r + 1.0 / 3628800.0;
+  p = p * r + 1.0 / 362880.0;
+  p = p * r + 1.0 / 40320.0;
+  p = p * r + 1.0 / 5040.0;
+  p = p * r + 1.0 / 720.0;
+  p = p * r + 1.0 / 120.0;
+  p = p * r + 1.0 / 24.0;
+  p = p * r + 1.0 / 6.0;
+  p = p * r + 0.5;
+  return p * (r * r) + r;
+}
+
+// x = n ln 2 + r; scale(y) is y * 2^n, right also where 2^n itself would overflow or underflow.
+template <class T>
+struct Reduced {
+  using V = Vec<T>;
+  using K = ExpConstants<T>;
+  V r;
+#if defined(__AVX512F__)
+  V n;
+  UNROLLED_INLINE explicit Reduced(V x) {
+    n = nearest(x * K::log2e);
+    r = (x - n * K::ln2_high) - n * K::ln2_low;
+  }
+  static UNROLLED_INLINE F32 nearest(F32 v) { return _mm512_roundscale_ps(v, 0x08); }
+  static UNROLLED_INLINE F64 nearest(F64 v) { return _mm512_roundscale_pd(v, 0x08); }
+  static UNROLLED_INLINE F32 scaled(F32 y, F32 n) { return _mm512_scalef_ps(y, n); }
+  static UNROLLED_INLINE F64 scaled(F64 y, F64 n) { return _mm512_scalef_pd(y, n); }
+  UNROLLED_INLINE V scale(V y) const { return scaled(y, n); }
+  UNROLLED_INLINE V scale_small(V y) const { return scaled(y, n); }
+#else
+  using I = typename VectorOf<T>::integer;
+  I n;
+  UNROLLED_INLINE explicit Reduced(V x) {
+    V shifted = x * K::log2e + K::magic;
+    n = (I)shifted - (I)splat<T>(K::magic);
+    V whole = shifted - K::magic;
+    r = (x - whole * K::ln2_high) - whole * K::ln2_low;
+  }
+  static UNROLLED_INLINE V power(I n) { return (V)((n + K::bias) << K::mantissa_bits); }
+  UNROLLED_INLINE V scale(V y) const {
+    I half = n >> 1;
+    return y * power(half) * power(n - half);
+  }
+  // Where 2^n is a normal number.
+  UNROLLED_INLINE V scale_small(V y) const { return y * power(n); }
+#endif
+};
+
+// 1 / d for d in [1, 2^126].
+UNROLLED_INLINE F32 reciprocal(F32 d) {
+#if defined(__AVX512F__)
+  F32 y = _mm512_rcp14_ps(d);
+  return y * (1.0f - d * y) + y;
+#else
+  return 1.0f / d;
+#endif
+}
+UNROLLED_INLINE F64 reciprocal(F64 d) { return 1.0 / d; }
+
+template <class T>
+UNROLLED_INLINE Vec<T> clamp(Vec<T> x, T low, T high) {
+  return at_most(at_least(x, splat<T>(low)), splat<T>(high));
+}
+
+template <class T>
+UNROLLED_INLINE Vec<T> exp(Vec<T> x) {
+  using K = ExpConstants<T>;
+  Reduced<T> reduced(clamp<T>(x, K::lowest, K::highest));
+  return reduced.scale(expm1_reduced(reduced.r) + T(1));
+}
+
+// 1 / (1 + exp(-x)).
+template <class T>
+UNROLLED_INLINE Vec<T> sigmoid(Vec<T> x) {
+  using K = ExpConstants<T>;
+  Reduced<T> reduced(clamp<T>(-x, -K::sigmoid_bound, K::sigmoid_bound));
+  return reciprocal(reduced.scale_small(expm1_reduced(reduced.r) + T(1)) + T(1));
+}
+
+// With e = exp(2|x|) - 1, tanh |x| = e / (e + 2).
+template <class T>
+UNROLLED_INLINE Vec<T> tanh(Vec<T> x) {
+  using K = ExpConstants<T>;
+  Vec<T> magnitude = at_most(absolute(x), splat<T>(K::tanh_bound));
+  Reduced<T> reduced(magnitude + magnitude);
+  Vec<T> one = splat<T>(1);
+  Vec<T> power = reduced.scale_small(one);
+  Vec<T> e = expm1_reduced(reduced.r) * power + (power - one);
+  return with_sign_of(e * reciprocal(e + T(2)), x);
+}
+
+}  // namespace UNROLLED_ISA_NS
