@@ -26,7 +26,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from unrolled.data.vocab import AnyVocabulary, vocabularies_from_json, vocabularies_to_json
+from unrolled.data import vocab
+from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import ModelError, TrainingError
 from unrolled.spec import FORMAT_VERSION, ModelConfig
 
@@ -46,7 +47,7 @@ class Artifact:
 
     config: ModelConfig
     weights: Mapping[str, NDArray[Any]]
-    vocabularies: Mapping[str, AnyVocabulary]
+    vocabularies: Mapping[str, Vocabulary | LabelVocabulary]
     metrics: Mapping[str, Any]
     folder: Path
 
@@ -105,7 +106,7 @@ def save(
     *,
     config: ModelConfig,
     weights: Mapping[str, NDArray[Any]],
-    vocabularies: Mapping[str, AnyVocabulary],
+    vocabularies: Mapping[str, Vocabulary | LabelVocabulary],
     metrics: Mapping[str, Any],
     card: str,
 ) -> ModelConfig:
@@ -117,7 +118,7 @@ def save(
         folder,
         {
             WEIGHTS: tensors,
-            VOCAB: vocabularies_to_json(vocabularies),
+            VOCAB: _pack_vocabularies(vocabularies),
             METRICS: pretty(metrics),
             CARD: card.encode(),
             CONFIG: pretty(config),
@@ -139,7 +140,7 @@ def load(folder: str | Path) -> Artifact:
     content = {name: _read(path, name) for name in (CONFIG, WEIGHTS, VOCAB)}
     config = _config(path / CONFIG, content[CONFIG])
     weights = _weights(path / WEIGHTS, content[WEIGHTS], config.fingerprint)
-    vocabularies = vocabularies_from_json(content[VOCAB], where=str(path / VOCAB))
+    vocabularies = _vocabularies(path / VOCAB, content[VOCAB])
     metrics_path = path / METRICS
     metrics: dict[str, Any] = {}
     if metrics_path.exists():
@@ -197,3 +198,17 @@ def _weights(path: Path, content: bytes, fingerprint: str) -> dict[str, NDArray[
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ModelError(f"{path}: {name} holds NaN or infinite weights")
     return weights
+
+
+def _pack_vocabularies(vocabularies: Mapping[str, Vocabulary | LabelVocabulary]) -> bytes:
+    return pretty({role: msgspec.Raw(found.to_json()) for role, found in vocabularies.items()})
+
+
+def _vocabularies(path: Path, content: bytes) -> dict[str, Vocabulary | LabelVocabulary]:
+    try:
+        parts = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{path}: is not a JSON object of vocabularies ({error})") from None
+    return {
+        role: vocab.from_json(bytes(part), name=f"{path} ({role})") for role, part in parts.items()
+    }
