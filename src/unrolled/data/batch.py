@@ -1,0 +1,163 @@
+"""Batches of padded ids, buckets of alike lengths, and a split that keeps equal keys together."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ConfigError, DataError
+from .vocab import BOS, EOS, PAD
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input and what should come out, int64 throughout.
+
+    `source` [N, S] and `source_lengths` [N]; `index` [N] says which records these are. Translation:
+    `target_in` [N, T] begins with `<s>`, `target_out` [N, T] ends with `</s>`, both are
+    `target_lengths` [N] long. Classification: `labels` [N]. What a task lacks is None.
+    """
+
+    source: Ids
+    source_lengths: Ids
+    index: Ids
+    target_in: Ids | None = None
+    target_out: Ids | None = None
+    target_lengths: Ids | None = None
+    labels: Ids | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def pad(rows: Sequence[Sequence[int]]) -> tuple[Ids, Ids]:
+    """Return ids [N, T] filled up with `<pad>` to the longest row, and the lengths [N]."""
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    longest = int(lengths.max(initial=0))
+    padded = np.full((len(rows), longest), PAD, dtype=np.int64)
+    values = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
+    padded[np.arange(longest) < lengths[:, None]] = values
+    return padded, lengths
+
+
+def translation_batch(
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]] | None,
+    index: npt.NDArray[np.integer] | Sequence[int],
+) -> Batch:
+    """Return the records `index` [N] of all `sources` and `targets` as one batch.
+
+    Ids come without `<s>` and `</s>`; these are put around the target here. `targets=None` leaves
+    the target out, for prediction.
+    """
+    chosen = np.asarray(index, dtype=np.int64)
+    source, source_lengths = pad([sources[i] for i in chosen])
+    if targets is None:
+        return Batch(source, source_lengths, chosen)
+    inner, lengths = pad([targets[i] for i in chosen])
+    edge = np.full((len(chosen), 1), PAD, dtype=np.int64)
+    target_in = np.concatenate([edge + (BOS - PAD), inner], axis=1)
+    target_out = np.concatenate([inner, edge], axis=1)
+    target_out[np.arange(len(chosen)), lengths] = EOS
+    return Batch(source, source_lengths, chosen, target_in, target_out, lengths + 1)
+
+
+def classification_batch(
+    sources: Sequence[Sequence[int]],
+    labels: npt.NDArray[np.integer] | Sequence[int] | None,
+    index: npt.NDArray[np.integer] | Sequence[int],
+) -> Batch:
+    """Return the records `index` [N] of all `sources` and class `labels` as one batch."""
+    chosen = np.asarray(index, dtype=np.int64)
+    source, source_lengths = pad([sources[i] for i in chosen])
+    classes = None if labels is None else np.asarray(labels, dtype=np.int64)[chosen]
+    return Batch(source, source_lengths, chosen, labels=classes)
+
+
+def buckets(
+    lengths: npt.NDArray[np.integer] | Sequence[int],
+    *,
+    target_lengths: npt.NDArray[np.integer] | Sequence[int] | None = None,
+    batch_size: int = 64,
+    batch_tokens: int = 0,
+    generator: np.random.Generator | None = None,
+) -> list[Ids]:
+    """Split all records into batches of alike lengths; each record is in exactly one.
+
+    Records are sorted by source length, then by target length, and cut into batches of
+    `batch_size`. The padding of all sources together is then at most `batch_size` times the
+    difference between the longest and the shortest. With `batch_tokens` above 0 a batch instead
+    takes rows while rows x (longest source + longest target) <= `batch_tokens`, and always one.
+
+    `generator` shuffles records of equal lengths and the order of the batches, and nothing else
+    does; without it both are in order of length, then of position.
+    """
+    if batch_tokens < 0:
+        raise ConfigError(f"batch_tokens is {batch_tokens}; expected 0 or more")
+    if not batch_tokens and batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; expected 1 or more")
+    source = np.asarray(lengths, dtype=np.int64)
+    target = np.zeros_like(source) if target_lengths is None else np.asarray(target_lengths)
+    if len(target) != len(source):
+        raise ValueError(f"{len(source)} source lengths and {len(target)} target lengths")
+    tie = np.arange(len(source)) if generator is None else generator.permutation(len(source))
+    order = np.lexsort((tie, target, source)).astype(np.int64)
+    if batch_tokens:
+        cuts = _token_cuts(source[order].tolist(), target[order].tolist(), batch_tokens)
+    else:
+        cuts = list(range(batch_size, len(order), batch_size))
+    batches = np.split(order, cuts) if len(order) else []
+    if generator is None:
+        return batches
+    return [batches[k] for k in generator.permutation(len(batches))]
+
+
+def _token_cuts(source: list[int], target: list[int], batch_tokens: int) -> list[int]:
+    cuts: list[int] = []
+    begin = longest_source = longest_target = 0
+    for k, (s, t) in enumerate(zip(source, target, strict=True)):
+        longest_source, longest_target = max(longest_source, s), max(longest_target, t)
+        if k > begin and (k + 1 - begin) * (longest_source + longest_target) > batch_tokens:
+            cuts.append(k)
+            begin, longest_source, longest_target = k, s, t
+    return cuts
+
+
+def split(keys: Sequence[Hashable], fraction: float, seed: int) -> tuple[Ids, Ids]:
+    """Return the positions [*] of the training and of the validation records, both ascending.
+
+    Records with equal keys, such as one spelling with two pronunciations, are always on the same
+    side. About `fraction` of the records, and never none of them, are for validation; which,
+    depends on `keys`, `fraction` and `seed` only. Raises `ConfigError` for a fraction outside
+    (0, 1) and `DataError` where there are fewer than two different keys.
+    """
+    if not 0 < fraction < 1:
+        raise ConfigError(
+            f"the validation fraction is {fraction}; expected more than 0, less than 1"
+        )
+    numbers: dict[Hashable, int] = {}
+    group = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+    if len(numbers) < 2:
+        raise DataError(
+            f"{len(keys)} records with {len(numbers)} different inputs; at least 2 different ones"
+            " are needed to hold some out for validation"
+        )
+    sizes = np.bincount(group).tolist()
+    wanted, taken = max(1, round(fraction * len(keys))), 0
+    held_out = np.zeros(len(numbers), dtype=bool)
+    for k in np.random.default_rng(seed).permutation(len(numbers)).tolist():
+        if taken + sizes[k] <= wanted:
+            held_out[k] = True
+            taken += sizes[k]
+    if not taken:
+        held_out[int(np.argmin(sizes))] = True
+    elif held_out.all():
+        held_out[int(np.argmax(sizes))] = False
+    in_validation = held_out[group]
+    return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
