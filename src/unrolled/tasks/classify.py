@@ -189,7 +189,7 @@ def make_job(
 def _loss(label_smoothing: float) -> Callable[..., Any]:
     import torch
 
-    from unrolled.train.losses import class_cross_entropy
+    from unrolled.train.losses import cross_entropy
 
     def loss(model: Any, batch: Batch, share: float, generator: torch.Generator) -> Any:
         assert batch.labels is not None
@@ -198,7 +198,7 @@ def _loss(label_smoothing: float) -> Callable[..., Any]:
             torch.from_numpy(batch.source).to(device), torch.from_numpy(batch.source_lengths)
         )
         labels = torch.from_numpy(batch.labels).to(device)
-        return class_cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        return cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
     return loss
 

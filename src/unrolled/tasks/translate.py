@@ -15,7 +15,7 @@ import numpy as np
 from unrolled.artifact import Artifact
 from unrolled.data.batch import Batch, buckets, translation_batch
 from unrolled.data.split import split as split_keys
-from unrolled.data.vocab import PAD, Vocabulary, suggest_tokens
+from unrolled.data.vocab import Vocabulary, suggest_tokens
 from unrolled.errors import DataError
 from unrolled.options import TranslateOptions, resolve_tokens
 from unrolled.runtime.decode import greedy
@@ -196,14 +196,14 @@ def make_job(
 def _loss(label_smoothing: float) -> Callable[..., Any]:
     import torch
 
-    from unrolled.train.losses import token_cross_entropy
+    from unrolled.train.losses import cross_entropy
 
     def loss(model: Any, batch: Batch, share: float, generator: torch.Generator) -> Any:
         assert batch.target_in is not None
         assert batch.target_out is not None
         assert batch.target_lengths is not None
         device = next(model.parameters()).device
-        logits = model(
+        logits, inside = model.packed_logits(
             torch.from_numpy(batch.source).to(device),
             torch.from_numpy(batch.source_lengths),
             torch.from_numpy(batch.target_in).to(device),
@@ -211,8 +211,8 @@ def _loss(label_smoothing: float) -> Callable[..., Any]:
             teacher_forcing=share,
             generator=generator,
         )
-        targets = torch.from_numpy(batch.target_out).to(device)
-        return token_cross_entropy(logits, targets, pad=PAD, label_smoothing=label_smoothing)
+        targets = torch.from_numpy(batch.target_out).to(device)[inside]
+        return cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
     return loss
 
