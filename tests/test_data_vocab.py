@@ -158,6 +158,12 @@ def test_bpe_units_read_as_text() -> None:
     assert vocabulary.decode(vocabulary.encode("  the  cat ")) == "  the  cat "
 
 
+def test_bpe_keeps_punctuation_apart_from_words() -> None:
+    vocabulary = build(["the cat.", '"the cat" sat.'] * 9, tokens="bpe")
+    units = [vocabulary.unit(k) for k in vocabulary.encode('the "cat".')]
+    assert units == ["▁the", "▁", '"', "cat", '"', "."]
+
+
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_json_round_trip(tokens: str) -> None:
     vocabulary = build(CORPUS, tokens=tokens)

@@ -9,8 +9,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ConfigError, DataError
-from .vocab import BOS, EOS, PAD
+from unrolled.data.vocab import BOS, EOS, PAD
+from unrolled.errors import ConfigError, DataError
 
 Ids = npt.NDArray[np.int64]
 

@@ -2,7 +2,7 @@
 
 Neural machine translation of rare words with subword units (Sennrich et al. 2016), section 3.2. A
 space is written as U+2581 and belongs to the unit that follows it, so that units read as text and
-their concatenation gives the text back.
+their concatenation gives the text back. No unit crosses a space or joins punctuation to a word.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
+from unrolled.errors import ConfigError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -36,7 +36,12 @@ def train(
     ranked = sorted((-n, c) for c, n in counts.items() if n >= min_count or c == SPACE)
     alphabet = [character for _, character in ranked[: max_size - len(specials)]]
     tokenizer = Tokenizer(models.BPE(unk_token=specials[1]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="never")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="never"),
+            pre_tokenizers.Punctuation("isolated"),
+        ]
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=max_size,
         min_frequency=min_count,

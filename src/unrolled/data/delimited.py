@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import DataError
+from unrolled.errors import DataError
 
 Record = tuple[int, list[str]]
 DELIMITERS = {"csv": ",", "tsv": "\t"}

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import DataError
-from . import delimited
-from .records import read_frame, read_jsonl, read_parquet
-from .source import file_hash, format_of, read_bytes, read_text, shown, split_lines
-from .table import Table, check_unique, labels, select, texts
+from unrolled.data import delimited
+from unrolled.data.records import read_frame, read_jsonl, read_parquet
+from unrolled.data.source import file_hash, format_of, read_bytes, read_text, shown, split_lines
+from unrolled.data.table import Table, check_unique, labels, select, texts
+from unrolled.errors import DataError
 
 __all__ = [
     "Table",

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from ..errors import DataError, did_you_mean
-from .source import split_lines
-from .table import Table, check_unique, names, select
+from unrolled.data.source import split_lines
+from unrolled.data.table import Table, check_unique, names, select
+from unrolled.errors import DataError, did_you_mean
 
 
 def read_jsonl(name: str, text: str, columns: Sequence[str] | None) -> Table:

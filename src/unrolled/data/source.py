@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import ConfigError, DataError, did_you_mean
+from unrolled.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = {
     ".csv": "csv",

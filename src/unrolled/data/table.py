@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from ..errors import DataError, did_you_mean
+from unrolled.errors import DataError, did_you_mean
 
 MAX_NAMES = 20
 

@@ -18,10 +18,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ConfigError, DataError, ModelError, did_you_mean
-from ..spec import Tokens, VocabularySpec
-from . import bpe
-from .table import names
+from unrolled.data import bpe
+from unrolled.data.table import names
+from unrolled.errors import ConfigError, DataError, ModelError, did_you_mean
+from unrolled.spec import Tokens, VocabularySpec
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
