@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.data.batch import buckets, classification_batch, pad, split, translation_batch
+from unrolled.data.batch import buckets, classification_batch, pad, translation_batch
+from unrolled.data.split import split
 from unrolled.errors import ConfigError, DataError
 
 SIZES = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60)

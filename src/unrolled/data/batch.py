@@ -1,8 +1,8 @@
-"""Batches of padded ids, buckets of alike lengths, and a split that keeps equal keys together."""
+"""Batches of padded ids, and buckets of alike lengths."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unrolled.data.vocab import BOS, EOS, PAD
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import ConfigError
 
 Ids = npt.NDArray[np.int64]
 
@@ -127,37 +127,3 @@ def _token_cuts(source: list[int], target: list[int], batch_tokens: int) -> list
             cuts.append(k)
             begin, longest_source, longest_target = k, s, t
     return cuts
-
-
-def split(keys: Sequence[Hashable], fraction: float, seed: int) -> tuple[Ids, Ids]:
-    """Return the positions [*] of the training and of the validation records, both ascending.
-
-    Records with equal keys, such as one spelling with two pronunciations, are always on the same
-    side. About `fraction` of the records, and never none of them, are for validation; which,
-    depends on `keys`, `fraction` and `seed` only. Raises `ConfigError` for a fraction outside
-    (0, 1) and `DataError` where there are fewer than two different keys.
-    """
-    if not 0 < fraction < 1:
-        raise ConfigError(
-            f"the validation fraction is {fraction}; expected more than 0, less than 1"
-        )
-    numbers: dict[Hashable, int] = {}
-    group = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
-    if len(numbers) < 2:
-        raise DataError(
-            f"{len(keys)} records with {len(numbers)} different inputs; at least 2 different ones"
-            " are needed to hold some out for validation"
-        )
-    sizes = np.bincount(group).tolist()
-    wanted, taken = max(1, round(fraction * len(keys))), 0
-    held_out = np.zeros(len(numbers), dtype=bool)
-    for k in np.random.default_rng(seed).permutation(len(numbers)).tolist():
-        if taken + sizes[k] <= wanted:
-            held_out[k] = True
-            taken += sizes[k]
-    if not taken:
-        held_out[int(np.argmin(sizes))] = True
-    elif held_out.all():
-        held_out[int(np.argmax(sizes))] = False
-    in_validation = held_out[group]
-    return np.flatnonzero(~in_validation), np.flatnonzero(in_validation)
