@@ -12,6 +12,7 @@ import numpy as np
 
 from unrolled import artifact
 from unrolled.artifact import Artifact
+from unrolled.data.batch import buckets, pad
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import DataError, ModelError
 from unrolled.runtime import decode
@@ -87,6 +88,21 @@ class ClassifierModel:
         self.vocabulary = vocabulary
         self.labels = labels
 
+    @classmethod
+    def from_artifact(cls, found: Artifact) -> ClassifierModel:
+        """Build from a folder in memory; raises ModelError where its parts do not fit."""
+        spec = found.config.network
+        source, target = (found.vocabularies.get(name) for name in ("source", "target"))
+        if not (
+            isinstance(spec, ClassifierSpec)
+            and isinstance(source, Vocabulary)
+            and isinstance(target, LabelVocabulary)
+        ):
+            raise ModelError(f"{found.folder}: a classifier needs a vocabulary and class labels")
+        _check_size(found.folder, "source", len(source), spec.vocab_size)
+        _check_size(found.folder, "target", len(target), spec.num_classes)
+        return cls(found.config, ClassifierNetwork(spec, found.weights), source, target)
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels, in the order of the columns of `predict_proba`."""
@@ -111,12 +127,9 @@ class ClassifierModel:
     def classify(self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE) -> Classified:
         """Return labels, probabilities and which texts were cut; otherwise as `predict`."""
         encoded = encode(texts, self.vocabulary, self.config.data.max_length)
-        logits = np.empty((len(encoded.ids), len(self.labels)))
-        for rows, tokens, lengths in batches(encoded.ids, batch_size):
-            logits[rows] = self.network.logits(tokens, lengths)
-        logits -= logits.max(axis=1, keepdims=True)
-        probabilities = np.exp(logits)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        probabilities = np.empty((len(encoded.ids), len(self.labels)))
+        for rows, tokens, lengths in _batches(encoded.ids, batch_size):
+            probabilities[rows] = self.network.probabilities(tokens, lengths)
         labels = [self.labels.label(int(index)) for index in probabilities.argmax(axis=1)]
         return Classified(labels, probabilities, encoded.truncated)
 
@@ -134,7 +147,7 @@ class ClassifierModel:
             )
         encoded = encode(texts, self.vocabulary, self.config.data.max_length)
         found: dict[int, Attended] = {}
-        for rows, tokens, lengths in batches(encoded.ids, batch_size):
+        for rows, tokens, lengths in _batches(encoded.ids, batch_size):
             weights = self.network.attention(tokens, lengths)
             for place, row in enumerate(rows):
                 units = _units(self.vocabulary, encoded.ids[row])
@@ -155,8 +168,23 @@ class TranslatorModel:
     ) -> None:
         self.config = config
         self.network = network
-        self.source = source
-        self.target = target
+        self.source_vocabulary = source
+        self.target_vocabulary = target
+
+    @classmethod
+    def from_artifact(cls, found: Artifact) -> TranslatorModel:
+        """Build from a folder in memory; raises ModelError where its parts do not fit."""
+        spec = found.config.network
+        source, target = (found.vocabularies.get(name) for name in ("source", "target"))
+        if not (
+            isinstance(spec, TranslatorSpec)
+            and isinstance(source, Vocabulary)
+            and isinstance(target, Vocabulary)
+        ):
+            raise ModelError(f"{found.folder}: a translator needs a source and a target vocabulary")
+        _check_size(found.folder, "source", len(source), spec.source_vocab_size)
+        _check_size(found.folder, "target", len(target), spec.target_vocab_size)
+        return cls(found.config, TranslatorNetwork(spec, found.weights), source, target)
 
     def predict(
         self,
@@ -197,9 +225,9 @@ class TranslatorModel:
 
         Arguments as in `predict`; `n_best` is at most `beam`.
         """
-        encoded = encode(texts, self.source, self.config.data.max_length)
+        encoded = encode(texts, self.source_vocabulary, self.config.data.max_length)
         answers: list[list[Translation]] = [[] for _ in encoded.ids]
-        for rows, tokens, lengths in batches(encoded.ids, max(1, batch_size // beam)):
+        for rows, tokens, lengths in _batches(encoded.ids, max(1, batch_size // beam)):
             limit = 2 * lengths + 20 if max_length is None else max_length
             if beam == n_best == 1:
                 found = decode.greedy(
@@ -216,17 +244,17 @@ class TranslatorModel:
                     n_best=n_best,
                 )
             for row, hypotheses in zip(rows, found, strict=True):
-                units = _units(self.source, encoded.ids[row])
+                units = _units(self.source_vocabulary, encoded.ids[row])
                 answers[row] = [self._answer(units, each) for each in hypotheses]
         return Translated(answers, encoded.truncated)
 
     def _answer(self, source: tuple[str, ...], hypothesis: decode.Hypothesis) -> Translation:
         return Translation(
-            self.target.decode(hypothesis.tokens),
+            self.target_vocabulary.decode(hypothesis.tokens),
             hypothesis.score,
             hypothesis.log_prob,
             source,
-            _units(self.target, hypothesis.tokens),
+            _units(self.target_vocabulary, hypothesis.tokens),
             hypothesis.alignment,
         )
 
@@ -244,20 +272,9 @@ def load(folder: str | Path) -> Model:
 
 def from_artifact(found: Artifact) -> Model:
     """Return the model of a folder in memory; raises ModelError where its parts do not fit."""
-    source, target = (found.vocabularies.get(name) for name in ("source", "target"))
-    spec = found.config.network
-    if isinstance(spec, ClassifierSpec):
-        if not (isinstance(source, Vocabulary) and isinstance(target, LabelVocabulary)):
-            raise ModelError(f"{found.folder}: a classifier needs a vocabulary and class labels")
-        _check_size(found.folder, "source", len(source), spec.vocab_size)
-        _check_size(found.folder, "target", len(target), spec.num_classes)
-        network = ClassifierNetwork(spec, found.weights)
-        return ClassifierModel(found.config, network, source, target)
-    if not (isinstance(source, Vocabulary) and isinstance(target, Vocabulary)):
-        raise ModelError(f"{found.folder}: a translator needs a source and a target vocabulary")
-    _check_size(found.folder, "source", len(source), spec.source_vocab_size)
-    _check_size(found.folder, "target", len(target), spec.target_vocab_size)
-    return TranslatorModel(found.config, TranslatorNetwork(spec, found.weights), source, target)
+    if isinstance(found.config.network, ClassifierSpec):
+        return ClassifierModel.from_artifact(found)
+    return TranslatorModel.from_artifact(found)
 
 
 def encode(texts: str | Sequence[str], vocabulary: Vocabulary, max_length: int) -> Encoded:
@@ -273,16 +290,10 @@ def encode(texts: str | Sequence[str], vocabulary: Vocabulary, max_length: int) 
     return Encoded(ids, tuple(truncated))
 
 
-def batches(ids: Sequence[Sequence[int]], size: int) -> Iterator[tuple[Array, Array, Array]]:
+def _batches(ids: list[list[int]], size: int) -> Iterator[tuple[Array, Array, Array]]:
     """Yield rows [n], padded tokens [n, T] and lengths [n], at most `size` of near lengths each."""
-    lengths = np.array([len(row) for row in ids], dtype=np.int64)
-    order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        tokens = np.zeros((len(rows), int(lengths[rows].max())), dtype=np.int64)
-        for place, row in enumerate(rows):
-            tokens[place, : lengths[row]] = ids[row]
-        yield rows, tokens, lengths[rows]
+    for rows in buckets([len(row) for row in ids], batch_size=size):
+        yield rows, *pad([ids[row] for row in rows])
 
 
 def _units(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[str, ...]:
