@@ -19,7 +19,7 @@ from unrolled.runtime import decode
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.weights import Array
-from unrolled.spec import ClassifierSpec, ModelConfig
+from unrolled.spec import ClassifierSpec, ModelConfig, TranslatorSpec
 
 BATCH_SIZE = 256
 
