@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import product
 
-import networks
 import numpy as np
 import pytest
 
+import networks
 from unrolled.errors import ConfigError
 from unrolled.runtime import decode
 from unrolled.runtime.networks import TranslatorNetwork

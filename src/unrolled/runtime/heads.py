@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.runtime.attention import AttentionPooling
+from unrolled.runtime.attention import AttentionPooling, softmax
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, part_of_model, take, under
 from unrolled.spec import ClassifierSpec, RecurrentSpec
@@ -34,6 +34,10 @@ class ClassifierNetwork:
     def logits(self, tokens: Array, lengths: Array) -> Array:
         """Map tokens [N, T] with lengths [N] of 1 or more to logits [N, C]."""
         return self.classify(tokens, lengths)[0]
+
+    def probabilities(self, tokens: Array, lengths: Array) -> Array:
+        """Return p(class | tokens), [N, C]; rows sum to 1."""
+        return softmax(self.logits(tokens, lengths))
 
     def attention(self, tokens: Array, lengths: Array) -> Array:
         """Return each step's share in the pooled vector, [N, T]; rows sum to 1.

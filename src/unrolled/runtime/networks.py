@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unrolled.runtime.attention import Attention
-from unrolled.runtime.heads import last_layer
+from unrolled.runtime.heads import ClassifierNetwork, last_layer
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
 from unrolled.spec import RecurrentSpec, TranslatorSpec
 from unrolled.validation import check_network, readout_input_size
+
+__all__ = ["ClassifierNetwork", "DecoderState", "Memory", "TranslatorNetwork"]
 
 
 @dataclass(frozen=True)
