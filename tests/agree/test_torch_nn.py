@@ -202,3 +202,18 @@ def test_dropout_between_layers_acts_in_training_only_and_not_after_the_last(eng
     other.eval()
     for found, wanted in zip(flat(layer(x)), flat(other(x)), strict=True):
         close(found, wanted, "forward")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("cell", CELLS)
+def test_cudnn_agrees_with_the_cpu_and_finds_its_weights_in_one_block(cell):
+    layer, _ = twins(cell, engine="torch", num_layers=2, bidirectional=True)
+    x, hx = inputs(layer)
+    expected = flat(layer(x, hx, lengths=[2, 6, 1]))
+    layer.cuda()
+    assert layer.engine_for(x.cuda()).name == "torch"
+    state = tuple(h.cuda() for h in hx) if isinstance(hx, tuple) else hx.cuda()
+    for found, wanted in zip(
+        flat(layer(x.cuda(), state, lengths=[2, 6, 1])), expected, strict=True
+    ):
+        close(found, wanted, "forward")

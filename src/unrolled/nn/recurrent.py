@@ -78,10 +78,15 @@ class Recurrent(nn.Module):
 
     def flatten_parameters(self) -> None:
         """Lay the weights of each layer out in one block, as cuDNN wants; elsewhere do nothing."""
-        weights = [w for layer in self._weights() for one in layer for w in one if w is not None]
+        weights = [w for one in self.all_weights for w in one]
         if not all(type(w.data) is Tensor and w.is_cuda for w in weights):
             return
-        if len({(w.dtype, w.device) for w in weights}) != 1 or not cudnn.is_acceptable(weights[0]):  # type: ignore[no-untyped-call]
+        if len({(w.dtype, w.device) for w in weights}) != 1:
+            return
+        # Weights that share their memory must go on sharing it.
+        if len({w.data_ptr() for w in weights}) != len(weights):
+            return
+        if not cudnn.is_acceptable(weights[0]):  # type: ignore[no-untyped-call]
             return
         modes = {"lstm": 2, "gru": 3, "rnn": 1 if self.spec.nonlinearity == "tanh" else 0}
         spec = self.spec

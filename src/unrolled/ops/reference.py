@@ -71,8 +71,8 @@ def direction(
     A row takes part at step t only where `active[t]`; until then, or after, its state stays. So the
     backward direction begins at each row's own end.
     """
-    gx = linear(x, w.ih, w.b_ih)
-    steps = range(x.shape[0])
+    gx = linear(x, w.ih, w.b_ih).unbind(0)
+    steps = range(len(gx))
     ys: list[Tensor] = []
     cells: list[Tensor] = []
     for t in reversed(steps) if reverse else steps:
