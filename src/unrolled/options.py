@@ -1,5 +1,7 @@
-"""What a user may set for each task: one struct a task, from which the command's flags, the
-configuration file's keys and the estimators' parameters are all made.
+"""What a user may set for each task: one struct a task.
+
+The command's flags, the configuration file's keys and the estimators' parameters are all made
+from these.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from unrolled.spec import (
     Merge,
     Nonlinearity,
     Pooling,
+    RecurrentSpec,
     Reset,
     Struct,
     Task,
@@ -78,9 +81,9 @@ class ClassifyOptions(RecurrentOptions, frozen=True, kw_only=True):
     pooling: Annotated[
         Pooling, Meta(description="What the label is read from: last state, mean, max, attention.")
     ] = "attention"
-    attention: Annotated[
-        AttentionKind, Meta(description="Scorer, where pooling is attention.")
-    ] = "additive"
+    attention: Annotated[AttentionKind, Meta(description="Scorer, where pooling is attention.")] = (
+        "additive"
+    )
     attention_size: Annotated[
         int, Meta(ge=0, description="Width of additive and concat scorers (0: hidden size).")
     ] = 0
@@ -115,6 +118,26 @@ OPTIONS: dict[Task, type[ClassifyOptions] | type[TranslateOptions]] = {
     "classify": ClassifyOptions,
     "translate": TranslateOptions,
 }
+
+
+def recurrent_spec(
+    options: RecurrentOptions, *, input_size: int, layers: int, decoder: bool = False
+) -> RecurrentSpec:
+    """Return the recurrent stack that `options` describe; a decoder reads forwards only."""
+    return RecurrentSpec(
+        cell=options.cell,
+        input_size=input_size,
+        hidden_sizes=(options.hidden_size,) * layers,
+        nonlinearity=options.nonlinearity,
+        bidirectional=options.bidirectional and not decoder,
+        merge=options.merge,
+        reset=options.reset,
+        residual=options.residual,
+        initial_state="zeros" if decoder else options.initial_state,
+        dropout=options.dropout,
+        recurrent_dropout=options.recurrent_dropout,
+        init=options.init,
+    )
 
 
 def defaults(struct: type[Struct]) -> dict[str, Any]:

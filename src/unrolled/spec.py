@@ -35,10 +35,10 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class RecurrentSpec(Struct, frozen=True, kw_only=True):
     """A stack of recurrent layers.
 
-    `hidden_sizes` holds one width H per layer. A layer's output width is its `proj_size` (LSTM with
-    projection) or H, doubled where `bidirectional` with `merge="concat"`; that is the input width of
-    the next layer. `dropout` acts between layers, `recurrent_dropout` on h[t-1] inside the recurrent
-    product with one mask per sequence; both act in training only.
+    `hidden_sizes` holds one width H per layer. A layer's output width is its `proj_size` (LSTM
+    with projection) or H, doubled where `bidirectional` with `merge="concat"`; that is the input
+    width of the next layer. `dropout` acts between layers, `recurrent_dropout` on h[t-1] inside
+    the recurrent product with one mask per sequence; both act in training only.
     """
 
     cell: Cell
@@ -118,12 +118,12 @@ class ClassifierSpec(Struct, frozen=True, kw_only=True, tag="classify", tag_fiel
 class TranslatorSpec(Struct, frozen=True, kw_only=True, tag="translate", tag_field="task"):
     """Encoder-decoder (many to many, delayed).
 
-    Source tokens -> `encoder` -> memory [N, S, M]; a bridge turns the encoder's last states into the
-    decoder's first; the decoder writes target tokens one after the other until `</s>`.
-    `attention=None` leaves the first decoder state as the only thing that crosses: the fixed context
-    vector of Sutskever et al. 2014. With `additive` the context is read by the decoder's cell
-    (Bahdanau et al. 2015); with Luong's kinds it joins the state after the cell, and is fed to the
-    next step as well where `input_feeding` (Luong et al. 2015, 3.3).
+    Source tokens -> `encoder` -> memory [N, S, M]; a bridge turns the encoder's last states into
+    the decoder's first; the decoder writes target tokens one after the other until `</s>`.
+    `attention=None` leaves the first decoder state as the only thing that crosses: the fixed
+    context vector of Sutskever et al. 2014. With `additive` the context is read by the decoder's
+    cell (Bahdanau et al. 2015); with Luong's kinds it joins the state after the cell, and is fed
+    to the next step as well where `input_feeding` (Luong et al. 2015, 3.3).
     """
 
     source_vocab_size: int
@@ -232,7 +232,8 @@ class DataSpec(Struct, frozen=True, kw_only=True):
 class ModelConfig(Struct, frozen=True, kw_only=True):
     """`config.json` of a model folder.
 
-    `fingerprint` is the SHA-256 of `model.safetensors`; `versions` and `data_hash` say what made it.
+    `fingerprint` is the SHA-256 of `model.safetensors`; `versions` and `data_hash` say what made
+    it.
     """
 
     format_version: int

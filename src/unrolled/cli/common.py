@@ -13,10 +13,11 @@ import click
 import msgspec
 
 from unrolled.errors import ConfigError, did_you_mean
-from unrolled.options import choices, defaults
-from unrolled.spec import Struct
+from unrolled.options import OPTIONS, choices, defaults
+from unrolled.spec import Struct, TrainSpec
 
 PREFIX = "UNROLLED_"
+ENGINE_VARIABLES = ("UNROLLED_ISA", "UNROLLED_NUM_THREADS")
 
 
 def spec_options(*structs: type[Struct]) -> Callable[[Any], Any]:
@@ -61,16 +62,31 @@ def gather(
     known = [name for struct in structs for name in defaults(struct)]
     given = _config_file(config) if config else {}
     _check(given, known, config or "")
-    environment = {
-        key.removeprefix(PREFIX).lower(): value
-        for key, value in os.environ.items()
-        if key.startswith(PREFIX) and key.removeprefix(PREFIX).lower() in known
-    }
+    environment = _environment(known)
     given |= {key: _typed(structs, key, text) for key, text in environment.items()}
     assigned = dict(_assignment(text) for text in sets)
     _check(assigned, known, "--set")
     given |= {key: _typed(structs, key, text) for key, text in assigned.items()}
     return given | {k: v for k, v in flags.items() if v is not None}
+
+
+def _environment(known: list[str]) -> dict[str, str]:
+    """Return the `UNROLLED_*` variables that name one of `known`.
+
+    Those of another task are left alone; one that names no key anywhere is an error.
+    """
+    everywhere = {n for struct in (*OPTIONS.values(), TrainSpec) for n in defaults(struct)}
+    found: dict[str, str] = {}
+    for variable, value in os.environ.items():
+        if not variable.startswith(PREFIX) or variable in ENGINE_VARIABLES:
+            continue
+        key = variable.removeprefix(PREFIX).lower()
+        if key not in everywhere:
+            near = did_you_mean(variable, [PREFIX + name.upper() for name in everywhere])
+            raise ConfigError(f"environment: unknown variable {variable}.{near}")
+        if key in known:
+            found[key] = value
+    return found
 
 
 def _assignment(text: str) -> tuple[str, str]:

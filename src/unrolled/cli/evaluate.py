@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from unrolled.cli.common import write_json
-from unrolled.cli.load import load_model
 
 
 @click.command(name="evaluate")
@@ -33,10 +32,10 @@ def command(
     Example: unrolled evaluate model/ test.csv
     """
     from unrolled.data.read import labels, read_pairs, read_table, texts
-    from unrolled.runtime.model import ClassifierModel
+    from unrolled.runtime.model import ClassifierModel, load
     from unrolled.tasks.evaluate import evaluate_classifier, evaluate_translator
 
-    loaded = load_model(model)
+    loaded = load(model)
     names = (source or loaded.config.data.source, target or loaded.config.data.target)
     if isinstance(loaded, ClassifierModel):
         table = read_table(data, columns=names, format=kind)

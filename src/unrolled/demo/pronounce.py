@@ -17,9 +17,10 @@ import numpy as np
 from unrolled import artifact
 from unrolled.artifact import Artifact
 from unrolled.errors import ConfigError
-from unrolled.explain.report import translation_report, write_report
+
+# from unrolled.explain.report import translation_report, write_report
 from unrolled.options import TranslateOptions
-from unrolled.runtime.model import TranslatorModel, from_artifact
+from unrolled.runtime.model import TranslatorModel
 from unrolled.spec import TrainSpec
 from unrolled.tasks.base import Run
 from unrolled.tasks.card import model_card
@@ -112,7 +113,7 @@ def run(
         validation=parts["valid"],
         run=Run(out=folder, overwrite=overwrite, watchers=watchers),
     )
-    model = from_artifact(fitted)
+    model = TranslatorModel.from_artifact(fitted)
     test = parts["test"]
     found = evaluate_translator(model, test.sources, test.targets, beam=BEAM)
     metrics = _test_metrics(fitted, found)
@@ -155,17 +156,15 @@ def _examples(model: TranslatorModel, test: Pairs, seed: int) -> list[dict[str, 
     words, references = group_references(test.sources, test.targets)
     longer = [i for i, word in enumerate(words) if 5 <= len(word) <= 12]
     chosen = np.random.default_rng(seed + 1).choice(longer, SHOWN_WORDS, replace=False)
-    answers = model.align([words[i] for i in chosen], beam=BEAM)
+    found = model.translate([words[i] for i in chosen], beam=BEAM)
     return [
         {
             "word": words[i],
             "predicted": answer.text,
             "true": references[i],
-            "source_tokens": answer.source_tokens,
-            "target_tokens": answer.target_tokens,
-            "weights": answer.weights,
+            "answer": answer,
         }
-        for i, answer in zip(chosen, answers, strict=True)
+        for i, (answer, *_) in zip(chosen, found.answers, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Whole tasks: from records to a trained model. The estimators follow scikit-learn's conventions."""
+"""Whole tasks, from records to a trained model, as scikit-learn style estimators."""
 
 from unrolled.tasks.classify import Classifier
 from unrolled.tasks.translate import Translator

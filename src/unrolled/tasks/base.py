@@ -66,6 +66,12 @@ class Plan:
             versions=versions(),
         )
 
+    def artifact(
+        self, weights: Mapping[str, Any], metrics: Mapping[str, Any] | None = None
+    ) -> Artifact:
+        """Return the model that these weights make, in memory."""
+        return Artifact(self.config(), weights, self.vocabularies, metrics or {}, Path())
+
 
 def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
     """Claim the folder, train, and leave the best model in it with its metrics and log.
@@ -98,7 +104,7 @@ def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
     )
     metrics = _final_metrics(outcome)
     if run.out is None:
-        return Artifact(plan.config(), outcome.weights, plan.vocabularies, metrics, Path())
+        return plan.artifact(outcome.weights, metrics)
     config = _store(run.out, plan, outcome.weights, metrics)
     return Artifact(config, outcome.weights, plan.vocabularies, metrics, run.out)
 

@@ -14,7 +14,7 @@ DESCRIPTIONS = {
 
 
 def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
-    """Return the card in Markdown: what the model does, how well, how it was made, how to run it."""
+    """Return the card in Markdown: what the model does, how well, how made, how to run it."""
     rows = "\n".join(
         f"| {name} | {value:.4g} |"
         for name, value in metrics.items()

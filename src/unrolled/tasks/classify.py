@@ -17,19 +17,17 @@ from unrolled.data.batch import Batch, buckets, classification_batch
 from unrolled.data.split import split as split_keys
 from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
 from unrolled.errors import DataError
-from unrolled.options import ClassifyOptions, resolve_tokens
-from unrolled.runtime.model import ClassifierModel, from_artifact
-from unrolled.runtime.networks import ClassifierNetwork
+from unrolled.options import ClassifyOptions, recurrent_spec, resolve_tokens
+from unrolled.runtime.model import ClassifierModel
 from unrolled.spec import (
     AttentionSpec,
     ClassifierSpec,
     DataSpec,
-    RecurrentSpec,
     TrainSpec,
     VocabularySpec,
 )
 from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts
-from unrolled.train.metrics import class_metrics
+from unrolled.tasks.evaluate import evaluate_classifier
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -106,27 +104,14 @@ def make_plan(
         network=network_spec(options, len(vocabulary), len(labels)),
         data=data,
         training=training,
-        vocabularies={"source": vocabulary, "labels": labels},
+        vocabularies={"source": vocabulary, "target": labels},
         data_hash=data_hash,
     )
 
 
 def network_spec(options: ClassifyOptions, vocab_size: int, num_classes: int) -> ClassifierSpec:
     """Return the network that `options` describe."""
-    recurrent = RecurrentSpec(
-        cell=options.cell,
-        input_size=options.embedding_size,
-        hidden_sizes=(options.hidden_size,) * options.layers,
-        nonlinearity=options.nonlinearity,
-        bidirectional=options.bidirectional,
-        merge=options.merge,
-        reset=options.reset,
-        residual=options.residual,
-        initial_state=options.initial_state,
-        dropout=options.dropout,
-        recurrent_dropout=options.recurrent_dropout,
-        init=options.init,
-    )
+    recurrent = recurrent_spec(options, input_size=options.embedding_size, layers=options.layers)
     attention = None
     if options.pooling == "attention":
         width = recurrent.output_size
@@ -163,7 +148,7 @@ def make_job(
     spec, training = plan.network, plan.training
     assert isinstance(spec, ClassifierSpec)
     tokens, labels = _encode(plan, examples)
-    lengths = np.array([len(t) for t in tokens])
+    lengths = [len(ids) for ids in tokens]
 
     def batches(epoch: int) -> list[Batch]:
         order = buckets(
@@ -204,34 +189,26 @@ def _loss(label_smoothing: float) -> Callable[..., Any]:
 
 
 def _validation(plan: Plan, examples: Examples) -> Callable[[Weights], Score]:
+    """Score through the runtime: by accuracy, and by log loss where that is equal."""
     from unrolled.train.loop import Score
 
-    spec = plan.network
-    assert isinstance(spec, ClassifierSpec)
     limit = plan.training.validation_limit
     if 0 < limit < len(examples):
         order = np.random.default_rng(plan.training.seed).permutation(len(examples))[:limit]
         examples = examples.take(order)
-    tokens, labels = _encode(plan, examples)
-    names = plan.vocabularies["labels"]
-    assert isinstance(names, LabelVocabulary)
-    order_by_length = buckets(np.array([len(t) for t in tokens]), batch_size=256, batch_tokens=0)
+    where = [f"{examples.name}, example {row}" for row in range(1, len(examples) + 1)]
 
     def validate(weights: Weights) -> Score:
-        network = ClassifierNetwork(spec, weights)
-        probabilities = np.empty((len(tokens), spec.num_classes), dtype=np.float64)
-        for chosen in order_by_length:
-            batch = classification_batch(tokens, labels, chosen)
-            probabilities[chosen] = network.probabilities(batch.source, batch.source_lengths)
-        found = class_metrics(probabilities, labels, names.labels)
-        metrics = {k: found[k] for k in ("accuracy", "macro_f1", "validation_loss")}
-        return Score(metrics, (-metrics["accuracy"], metrics["validation_loss"]))
+        model = ClassifierModel.from_artifact(plan.artifact(weights))
+        found = evaluate_classifier(model, examples.texts, examples.labels, where)
+        metrics = {k: found[k] for k in ("accuracy", "macro_f1", "log_loss")}
+        return Score(metrics, (-metrics["accuracy"], metrics["log_loss"]))
 
     return validate
 
 
 def _encode(plan: Plan, examples: Examples) -> tuple[list[list[int]], NDArray[np.int64]]:
-    vocabulary, names = plan.vocabularies["source"], plan.vocabularies["labels"]
+    vocabulary, names = plan.vocabularies["source"], plan.vocabularies["target"]
     assert isinstance(vocabulary, Vocabulary)
     assert isinstance(names, LabelVocabulary)
     tokens = [vocabulary.encode(text)[: plan.data.max_length] for text in examples.texts]
@@ -265,7 +242,7 @@ class Classifier(Estimator):
         held = None if validation is None else _examples(*validation, name="the validation data")
         labels = list(y)
         self.artifact_ = train(_examples(X, labels), options, training, validation=held, run=run)
-        self.model_: ClassifierModel = from_artifact(self.artifact_)
+        self.model_ = ClassifierModel.from_artifact(self.artifact_)
         originals = {str(label): label for label in labels}
         self.classes_ = np.array([originals[name] for name in self.model_.classes])
         return self

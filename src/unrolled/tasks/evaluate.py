@@ -22,27 +22,31 @@ def evaluate_classifier(
     """
     names: LabelVocabulary = model.labels
     ids = [names.index(label, where=place) for label, place in zip(labels, where, strict=True)]
-    metrics = class_metrics(
-        model.predict_proba(list(texts)), np.array(ids, dtype=np.int64), names.labels
-    )
-    metrics["log_loss"] = metrics.pop("validation_loss")
-    return metrics
+    found = model.classify(list(texts))
+    metrics = class_metrics(found.probabilities, np.array(ids, dtype=np.int64), names.labels)
+    return {**metrics, "truncated": len(found.truncated)}
 
 
 def evaluate_translator(
-    model: TranslatorModel, sources: Sequence[str], targets: Sequence[str], *, beam: int = 1
+    model: TranslatorModel,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    *,
+    beam: int = 1,
+    with_bleu: bool = True,
 ) -> dict[str, Any]:
     """Return PER, WER and, for words and BPE, BLEU; of several targets the nearest counts."""
     texts, references = group_references(sources, targets)
-    answers = model.predict(texts, beam=beam)
+    found = model.translate(texts, beam=beam)
+    answers = [best[0].text for best in found.answers]
     spec = model.target_vocabulary.spec
     metrics: dict[str, Any] = sequence_error_rates(
         [units(answer, spec) for answer in answers],
         [[units(text, spec) for text in options] for options in references],
     )
-    if spec.tokens != "char":
+    if with_bleu and spec.tokens != "char":
         metrics |= bleu(answers, references)
-    return {**metrics, "count": len(texts), "beam": beam}
+    return {**metrics, "count": len(texts), "beam": beam, "truncated": len(found.truncated)}
 
 
 def units(text: str, spec: VocabularySpec) -> list[str]:

@@ -17,26 +17,20 @@ from unrolled.data.batch import Batch, buckets, translation_batch
 from unrolled.data.split import split as split_keys
 from unrolled.data.vocab import Vocabulary, suggest_tokens
 from unrolled.errors import DataError
-from unrolled.options import TranslateOptions, resolve_tokens
-from unrolled.runtime.decode import greedy
-from unrolled.runtime.model import TranslatorModel, from_artifact
-from unrolled.runtime.networks import TranslatorNetwork
+from unrolled.options import TranslateOptions, recurrent_spec, resolve_tokens
+from unrolled.runtime.model import TranslatorModel
 from unrolled.spec import (
     AttentionSpec,
     DataSpec,
-    RecurrentSpec,
     TrainSpec,
     TranslatorSpec,
     VocabularySpec,
 )
 from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts
-from unrolled.tasks.evaluate import evaluate_translator, units
-from unrolled.train.metrics import group_references, sequence_error_rates
+from unrolled.tasks.evaluate import evaluate_translator
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
-
-DECODE_FACTOR, DECODE_EXTRA = 2, 10
 
 
 @dataclass(frozen=True)
@@ -102,22 +96,8 @@ def network_spec(
 ) -> TranslatorSpec:
     """Return the network that `options` describe for vocabularies of these sizes."""
     size = options.hidden_size
-    shared = {
-        "cell": options.cell,
-        "nonlinearity": options.nonlinearity,
-        "reset": options.reset,
-        "dropout": options.dropout,
-        "recurrent_dropout": options.recurrent_dropout,
-        "init": options.init,
-    }
-    encoder = RecurrentSpec(
-        input_size=options.embedding_size,
-        hidden_sizes=(size,) * options.encoder_layers,
-        bidirectional=options.bidirectional,
-        merge=options.merge,
-        residual=options.residual,
-        initial_state=options.initial_state,
-        **shared,
+    encoder = recurrent_spec(
+        options, input_size=options.embedding_size, layers=options.encoder_layers
     )
     attention = None
     if options.attention != "none":
@@ -133,12 +113,7 @@ def network_spec(
         reads += encoder.output_size
     elif options.input_feeding:
         reads += size
-    decoder = RecurrentSpec(
-        input_size=reads,
-        hidden_sizes=(size,) * options.decoder_layers,
-        residual=options.residual,
-        **shared,
-    )
+    decoder = recurrent_spec(options, input_size=reads, layers=options.decoder_layers, decoder=True)
     return TranslatorSpec(
         source_vocab_size=source_vocab_size,
         target_vocab_size=target_vocab_size,
@@ -170,11 +145,13 @@ def make_job(
     assert isinstance(spec, TranslatorSpec)
     sources = _encode_all(plan, "source", pairs.sources)
     targets = _encode_all(plan, "target", pairs.targets)
-    lengths = np.array([len(s) + len(t) for s, t in zip(sources, targets, strict=True)])
+    lengths = [len(source) for source in sources]
+    target_lengths = [len(target) for target in targets]
 
     def batches(epoch: int) -> list[Batch]:
         order = buckets(
             lengths,
+            target_lengths=target_lengths,
             batch_size=training.batch_size,
             batch_tokens=training.batch_tokens,
             generator=epoch_generator(training.seed, epoch),
@@ -221,34 +198,17 @@ def _validation(plan: Plan, pairs: Pairs) -> Callable[[Weights], Score]:
     """Score by greedy decoding through the runtime, the nearest of a source's targets counting."""
     from unrolled.train.loop import Score
 
-    spec = plan.network
-    assert isinstance(spec, TranslatorSpec)
-    texts, references = group_references(pairs.sources, pairs.targets)
+    texts = list(dict.fromkeys(pairs.sources))
     limit = plan.training.validation_limit
     if 0 < limit < len(texts):
-        order = np.random.default_rng(plan.training.seed).permutation(len(texts))[:limit]
-        texts = [texts[i] for i in order]
-        references = [references[i] for i in order]
-    vocabulary = plan.vocabularies["target"]
-    assert isinstance(vocabulary, Vocabulary)
-    wanted = [[units(text, vocabulary.spec) for text in options] for options in references]
-    sources = _encode_all(plan, "source", texts)
-    longest = max(len(option) for options in wanted for option in options)
-    limit_of_answer = DECODE_FACTOR * longest + DECODE_EXTRA
+        order = np.random.default_rng(plan.training.seed).permutation(len(texts))
+        kept = {texts[i] for i in order[:limit]}
+        pairs = pairs.take(i for i, source in enumerate(pairs.sources) if source in kept)
 
     def validate(weights: Weights) -> Score:
-        network = TranslatorNetwork(spec, weights)
-        said: list[list[str]] = [[] for _ in sources]
-        order = buckets(np.array([len(s) for s in sources]), batch_size=256, batch_tokens=0)
-        for chosen in order:
-            batch = translation_batch(sources, None, chosen)
-            answers = greedy(
-                network, batch.source, batch.source_lengths, max_length=limit_of_answer
-            )
-            for index, (answer,) in zip(chosen, answers, strict=True):
-                said[index] = units(vocabulary.decode(answer.tokens), vocabulary.spec)
-        metrics = sequence_error_rates(said, wanted)
-        return Score(metrics, (metrics["per"], metrics["wer"]))
+        model = TranslatorModel.from_artifact(plan.artifact(weights))
+        metrics = evaluate_translator(model, pairs.sources, pairs.targets, with_bleu=False)
+        return Score({k: metrics[k] for k in ("per", "wer")}, (metrics["per"], metrics["wer"]))
 
     return validate
 
@@ -281,8 +241,8 @@ class Translator(Estimator):
     """Sequence to sequence estimator: `fit(sources, targets)`, `predict(sources)`.
 
     Parameters are those of `unrolled.options.TranslateOptions` and `unrolled.spec.TrainSpec`;
-    `attention=None` leaves only the fixed context vector. After `fit`: `model_` (the runtime model),
-    `artifact_`, `log_` (a record an epoch).
+    `attention=None` leaves only the fixed context vector. After `fit`: `model_` (the runtime
+    model) and `artifact_`.
     """
 
     task = "translate"
@@ -299,7 +259,7 @@ class Translator(Estimator):
         options, training = self._split_params()
         held = None if validation is None else _pairs(*validation, name="the validation data")
         self.artifact_ = train(_pairs(X, y), options, training, validation=held, run=run)
-        self.model_: TranslatorModel = from_artifact(self.artifact_)
+        self.model_ = TranslatorModel.from_artifact(self.artifact_)
         return self
 
     def predict(self, X: Iterable[str], *, beam: int | None = None) -> list[str]:

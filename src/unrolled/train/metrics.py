@@ -46,11 +46,11 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dic
     The signature tells tokenisation and version, without which BLEU means little (Post 2018).
     """
     try:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
     except ImportError:
         raise ConfigError("BLEU needs the package: pip install 'unrolled[text]'") from None
     most = max(len(options) for options in references)
-    streams = [
+    streams: list[Any] = [
         [options[k] if k < len(options) else None for options in references] for k in range(most)
     ]
     metric = BLEU()
@@ -76,7 +76,7 @@ def class_metrics(
     return {
         "accuracy": float(hits.sum() / max(len(labels), 1)),
         "macro_f1": float((2 * hits[seen] / occurring[seen]).mean()),
-        "validation_loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
+        "log_loss": float(-np.log(np.maximum(chosen, 1e-12)).mean()),
         "confusion": confusion.tolist(),
         "classes": list(names),
         "count": len(labels),

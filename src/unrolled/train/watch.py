@@ -22,7 +22,7 @@ def describe(record: Mapping[str, Any]) -> str:
     for name, value in record.items():
         if name in RATES:
             parts.append(f"{RATES[name]} {100 * value:.2f} %")
-        elif name in ("validation_loss", "bleu"):
+        elif name in ("log_loss", "bleu"):
             parts.append(f"{name.replace('_', ' ')} {value:.3f}")
     if record.get("clipped_share"):
         parts.append(f"clipped {100 * record['clipped_share']:.0f} %")
@@ -155,7 +155,7 @@ class TensorBoard:
             raise ConfigError(
                 "tensorboard = true needs the package: pip install 'unrolled[tensorboard]'"
             ) from None
-        self.writer: Any = SummaryWriter(str(folder / "training" / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.writer: Any = SummaryWriter(str(folder / "training" / "tensorboard"))
 
     def begin(self, epochs: int, counters: Counters) -> None:
         """Nothing to announce."""
