@@ -157,7 +157,7 @@ def decode_json(content: bytes, path: Path) -> dict[str, Any]:
     """Return the JSON object in `content`, or raise ModelError naming `path`."""
     try:
         value = msgspec.json.decode(content)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise ModelError(f"{path}: is not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise ModelError(f"{path}: expected a JSON object, found {type(value).__name__}")
@@ -170,6 +170,8 @@ def _read(folder: Path, name: str) -> bytes:
     except FileNotFoundError:
         have = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
         raise ModelError(f"{folder}: no {name} in this folder (it holds: {have})") from None
+    except OSError as error:
+        raise ModelError(f"{folder / name}: cannot be read ({error.strerror})") from None
 
 
 def _config(path: Path, content: bytes) -> ModelConfig:
@@ -207,7 +209,7 @@ def _pack_vocabularies(vocabularies: Mapping[str, Vocabulary | LabelVocabulary])
 def _vocabularies(path: Path, content: bytes) -> dict[str, Vocabulary | LabelVocabulary]:
     try:
         parts = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise ModelError(f"{path}: is not a JSON object of vocabularies ({error})") from None
     return {
         role: vocab.from_json(bytes(part), name=f"{path} ({role})") for role, part in parts.items()
