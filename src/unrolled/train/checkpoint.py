@@ -29,6 +29,7 @@ class Counters(msgspec.Struct):
     step: int = 0
     clipped: int = 0
     seconds: float = 0.0
+    lr: float = 0.0
     loss_sum: float = 0.0
     loss_count: int = 0
     norm_sum: float = 0.0
@@ -80,11 +81,11 @@ def restore(
         raise ModelError(f"{path}: no checkpoint to resume from")
     try:
         with safe_open(path, framework="pt") as stream:
-            metadata = stream.metadata()
+            metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ModelError(f"{path}: damaged or cut short ({error})") from None
-    if metadata["signature"] != signature:
+    if metadata.get("signature") != signature:
         raise ModelError(
             f"{path}: belongs to a run with other options or data; resume with the ones it was "
             "started with, or start anew with --overwrite"

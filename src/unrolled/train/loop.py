@@ -118,15 +118,17 @@ def fit(
         if folder is None:
             raise TrainingError("resume needs the folder of the run that it continues")
         run.restore(folder / LAST)
-    for watcher in watchers:
-        watcher.begin(spec.epochs, run.at)
     try:
+        for watcher in watchers:
+            watcher.begin(spec.epochs, run.at)
         with _signals() as caught:
-            while run.at.epoch < spec.epochs and not run.finished():
+            while not run.finished():
                 _epoch(run, watchers, caught)
                 record = _validate(run)
                 for watcher in watchers:
                     watcher.epoch(record)
+                if caught and not run.finished():
+                    raise Interrupted(caught[0], run.folder)
     finally:
         for watcher in watchers:
             watcher.end()
@@ -175,7 +177,10 @@ class _Run:
         return 0 < 60 * self.spec.max_minutes <= self.at.seconds
 
     def finished(self) -> bool:
-        return self.out_of_time() or 0 < self.spec.patience <= self.at.stale
+        if self.at.epoch == 0:
+            return False
+        stalled = 0 < self.spec.patience <= self.at.stale
+        return self.at.epoch >= self.spec.epochs or self.out_of_time() or stalled
 
 
 def _epoch(run: _Run, watchers: Sequence[Watcher], caught: list[int]) -> None:
@@ -188,6 +193,7 @@ def _epoch(run: _Run, watchers: Sequence[Watcher], caught: list[int]) -> None:
         for watcher in watchers:
             watcher.step(run.at.epoch + 1, run.at.batch, len(batches), loss, share)
         if caught:
+            _require_finite_weights(run)
             run.save()
             raise Interrupted(caught[0], run.folder)
 
@@ -200,18 +206,20 @@ def _step(run: _Run, batch: Batch, share: float) -> float:
     generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + at.step)
     loss, count = run.job.loss(model, batch, schedule.teacher_forcing(spec, share), generator)
     value = float(loss.detach())
-    if not math.isfinite(value):
-        raise TrainingError(_diagnosis(run, f"the loss is {value}"))
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    if not math.isfinite(value):
+        raise TrainingError(_diagnosis(run, f"the loss is {value}", at.step + 1))
     limit = spec.clip_norm if spec.clip_norm > 0 else math.inf
-    norm = float(nn.utils.clip_grad_norm_(model.parameters(), limit))
-    if not math.isfinite(norm):
-        raise TrainingError(_diagnosis(run, f"the gradient norm is {norm}"))
+    try:
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), limit, error_if_nonfinite=True))
+    except RuntimeError:
+        raise TrainingError(_diagnosis(run, "the gradient is not finite", at.step + 1)) from None
     run.optimizer.step()
     if run.average is not None:
         _average(run.average, model, spec.ema, at.step)
     run.last_norm = norm
+    at.lr = rate
     at.clipped += norm > limit
     at.epoch_clipped += norm > limit
     at.norm_sum += norm
@@ -226,6 +234,7 @@ def _step(run: _Run, batch: Batch, share: float) -> float:
 def _validate(run: _Run) -> dict[str, Any]:
     """Score the weights, keep them if they are the best so far, close the epoch, checkpoint."""
     at, spec = run.at, run.spec
+    _require_finite_weights(run)
     weights = _shipped(run)
     score = run.job.validate(weights)
     better = not at.best_score or list(score.rank) < at.best_score
@@ -235,7 +244,7 @@ def _validate(run: _Run) -> dict[str, Any]:
         "step": at.step,
         "train_loss": at.loss_sum / max(at.loss_count, 1),
         **score.metrics,
-        "lr": run.optimizer.param_groups[0]["lr"],
+        "lr": at.lr,
         "gradient_norm": at.norm_sum / steps,
         "clipped_share": at.epoch_clipped / steps,
         "best": better,
@@ -279,30 +288,46 @@ def _optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=spec.lr, betas=(0.9, 0.98), fused=True)
 
 
+def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every name of every parameter: a shared one ships under each of its names."""
+    return model.named_parameters(remove_duplicate=False)
+
+
 def _copies(model: nn.Module) -> dict[str, Tensor]:
-    return {name: p.detach().clone() for name, p in model.named_parameters()}
+    return {name: p.detach().clone() for name, p in _named(model)}
 
 
 def _average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
     """Move the average; a short memory at first, so that the first weights do not linger."""
     decay = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in _named(model):
             average[name].lerp_(parameter, 1 - decay)
 
 
-def _diagnosis(run: _Run, what: str) -> str:
-    bad = [n for n, p in run.job.model.named_parameters() if not torch.isfinite(p).all()]
-    bad_gradients = [
-        n
-        for n, p in run.job.model.named_parameters()
-        if p.grad is not None and not torch.isfinite(p.grad).all()
+def _require_finite_weights(run: _Run) -> None:
+    """Stop before weights that hold NaN or Inf replace the last good ones."""
+    if not all(torch.isfinite(p).all() for p in run.job.model.parameters()):
+        raise TrainingError(_diagnosis(run, "the weights are not finite", run.at.step))
+
+
+def _diagnosis(run: _Run, what: str, step: int) -> str:
+    """Say what happened at which step, the gradient norm, and which parameters are to blame."""
+    named = list(run.job.model.named_parameters())
+    gradients = {n: p.grad for n, p in named if p.grad is not None}
+    bad = [n for n, p in named if not torch.isfinite(p).all()]
+    bad_gradients = [n for n, g in gradients.items() if not torch.isfinite(g).all()]
+    norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients.values()))
+    before = "" if math.isnan(run.last_norm) else f", {run.last_norm:.3g} at the step before"
+    parts = [
+        f"epoch {run.at.epoch + 1}, step {step}: {what}",
+        f"the gradient norm is {norm:.3g}{before}",
     ]
-    parts = [f"epoch {run.at.epoch + 1}, step {run.at.step + 1}: {what}"]
-    if not math.isnan(run.last_norm):
-        parts.append(f"the gradient norm of the step before was {run.last_norm:.3g}")
     if bad:
         parts.append(f"not finite: the weights of {', '.join(bad[:3])}")
+    else:
+        size, name = max((float(p.detach().abs().max()), n) for n, p in named)
+        parts.append(f"the largest weight is {size:.3g} in {name}")
     if bad_gradients:
         parts.append(f"not finite: the gradients of {', '.join(bad_gradients[:3])}")
     if run.folder is not None and run.at.epoch > 0:

@@ -10,7 +10,8 @@ from typing import Any, TextIO
 
 import msgspec
 
-from unrolled.errors import ConfigError
+from unrolled.artifact import write_files
+from unrolled.errors import ConfigError, TrainingError
 from unrolled.train.checkpoint import Counters
 
 RATES = {"per": "PER", "wer": "WER", "accuracy": "accuracy", "macro_f1": "macro F1"}
@@ -125,21 +126,29 @@ class LogFile:
     A resumed run writes the file anew from its checkpoint, so that no epoch stands in it twice.
     """
 
+    NAME = "training/log.jsonl"
+
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "training" / "log.jsonl"
+        self.folder = folder
 
     def begin(self, epochs: int, counters: Counters) -> None:
         """Write the epochs that are already done."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_bytes(b"".join(_line(record) for record in counters.log))
+        write_files(self.folder, {self.NAME: b"".join(map(_line, counters.log))})
 
     def step(self, epoch: int, done: int, of: int, loss: float, share: float) -> None:
         """Write nothing within an epoch."""
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Append the epoch."""
-        with self.path.open("ab") as stream:
-            stream.write(_line(record))
+        path = self.folder / self.NAME
+        try:
+            with path.open("ab") as stream:
+                stream.write(_line(record))
+        except OSError as error:
+            raise TrainingError(
+                f"{path}: could not write ({error.strerror}); the checkpoint of epoch "
+                f"{record['epoch']} is saved"
+            ) from error
 
     def end(self) -> None:
         """Nothing to close."""
