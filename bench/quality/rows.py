@@ -1,7 +1,7 @@
 """The rows of the quality table: a data set, the command that learns it, the published figure.
 
-A row's files come from `--data`, a folder of public data sets that is not part of the project. Every
-row is one `unrolled train` and one `unrolled evaluate`, with nothing behind them.
+A row's files come from `--data`, a folder of public data sets that is not part of the project.
+Every row is one `unrolled train` and one `unrolled evaluate`, with nothing behind them.
 """
 
 from __future__ import annotations

@@ -78,6 +78,9 @@ class ClassifyOptions(RecurrentOptions, frozen=True, kw_only=True):
         TokensName, Meta(description="Unit of the text; auto: char where texts have no spaces.")
     ] = "auto"
     layers: Annotated[int, Meta(ge=1, description="Stacked recurrent layers.")] = 1
+    token_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of tokens read as <unk> in training.")
+    ] = 0.1
     pooling: Annotated[
         Pooling, Meta(description="What the label is read from: last state, mean, max, attention.")
     ] = "attention"
@@ -96,6 +99,9 @@ class TranslateOptions(RecurrentOptions, frozen=True, kw_only=True):
     target: Annotated[str, Meta(description="Column that holds the output sequence.")] = "target"
     source_tokens: Annotated[TokensName, Meta(description="Unit of the source.")] = "auto"
     target_tokens: Annotated[TokensName, Meta(description="Unit of the target.")] = "auto"
+    token_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of tokens read as <unk> in training.")
+    ] = 0.05
     encoder_layers: Annotated[int, Meta(ge=1, description="Stacked encoder layers.")] = 1
     decoder_layers: Annotated[int, Meta(ge=1, description="Stacked decoder layers.")] = 1
     attention: Annotated[

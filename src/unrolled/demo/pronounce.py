@@ -35,6 +35,7 @@ OPTIONS = TranslateOptions(
     dropout=0.2,
     source_tokens="char",
     target_tokens="word",
+    token_dropout=0.0,
 )
 TRAINING = TrainSpec(
     epochs=4,

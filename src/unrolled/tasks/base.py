@@ -14,7 +14,7 @@ import msgspec
 
 from unrolled import __version__, artifact
 from unrolled.artifact import Artifact
-from unrolled.data.vocab import LabelVocabulary, Vocabulary
+from unrolled.data.vocab import SPECIALS, UNK, LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError, UnrolledError, did_you_mean
 from unrolled.options import OPTIONS, defaults, split
 from unrolled.spec import FORMAT_VERSION, DataSpec, ModelConfig, NetworkSpec, Task, TrainSpec
@@ -47,11 +47,14 @@ class Plan:
     training: TrainSpec
     vocabularies: Mapping[str, Vocabulary | LabelVocabulary]
     data_hash: str
+    token_dropout: float = 0.0
 
     def signature(self) -> str:
         """Name this plan, so that a checkpoint is resumed only by the run that it belongs to."""
         training = msgspec.structs.replace(self.training, max_minutes=0.0, tensorboard=False)
-        content = msgspec.json.encode([self.network, self.data, training, self.data_hash])
+        content = msgspec.json.encode(
+            [self.network, self.data, training, self.data_hash, self.token_dropout]
+        )
         return hashlib.sha256(content).hexdigest()
 
     def config(self) -> ModelConfig:
@@ -107,6 +110,20 @@ def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
         return plan.artifact(outcome.weights, metrics)
     config = _store(run.out, plan, outcome.weights, metrics)
     return Artifact(config, outcome.weights, plan.vocabularies, metrics, run.out)
+
+
+def hide_tokens(tokens: Any, share: float, generator: Any) -> Any:
+    """Read a share of the tokens [N, T] as `<unk>`, so that its embedding is trained too.
+
+    Each plain token is hidden by a coin of its own from `generator` (word dropout, Iyyer et al.
+    2015, section 3.2, with `<unk>` in the place of nothing).
+    """
+    import torch
+
+    if share == 0:
+        return tokens
+    hidden = torch.rand(tokens.shape, generator=generator) < share
+    return tokens.masked_fill(hidden & (tokens >= len(SPECIALS)), UNK)
 
 
 def versions() -> dict[str, str]:

@@ -26,7 +26,7 @@ from unrolled.spec import (
     TrainSpec,
     VocabularySpec,
 )
-from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts
+from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts, hide_tokens
 from unrolled.tasks.evaluate import evaluate_classifier
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def make_plan(
         training=training,
         vocabularies={"source": vocabulary, "target": labels},
         data_hash=data_hash,
+        token_dropout=options.token_dropout,
     )
 
 
@@ -163,7 +164,7 @@ def make_job(
     return Job(
         model=build(spec, engine=training.engine),
         batches=batches,
-        loss=_loss(training.label_smoothing),
+        loss=_loss(training.label_smoothing, plan.token_dropout),
         validate=_validation(plan, validation),
         keep=keep,
         recall=recall,
@@ -171,7 +172,7 @@ def make_job(
     )
 
 
-def _loss(label_smoothing: float) -> Callable[..., Any]:
+def _loss(label_smoothing: float, token_dropout: float) -> Callable[..., Any]:
     import torch
 
     from unrolled.train.losses import cross_entropy
@@ -179,9 +180,8 @@ def _loss(label_smoothing: float) -> Callable[..., Any]:
     def loss(model: Any, batch: Batch, share: float, generator: torch.Generator) -> Any:
         assert batch.labels is not None
         device = next(model.parameters()).device
-        logits = model(
-            torch.from_numpy(batch.source).to(device), torch.from_numpy(batch.source_lengths)
-        )
+        tokens = hide_tokens(torch.from_numpy(batch.source), token_dropout, generator)
+        logits = model(tokens.to(device), torch.from_numpy(batch.source_lengths))
         labels = torch.from_numpy(batch.labels).to(device)
         return cross_entropy(logits, labels, label_smoothing=label_smoothing)
 

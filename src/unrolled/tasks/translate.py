@@ -26,7 +26,7 @@ from unrolled.spec import (
     TranslatorSpec,
     VocabularySpec,
 )
-from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts
+from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts, hide_tokens
 from unrolled.tasks.evaluate import evaluate_translator
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def make_plan(pairs: Pairs, options: TranslateOptions, training: TrainSpec, data
         training=training,
         vocabularies={"source": source, "target": target},
         data_hash=data_hash,
+        token_dropout=options.token_dropout,
     )
 
 
@@ -162,7 +163,7 @@ def make_job(
     return Job(
         model=build(spec, engine=training.engine),
         batches=batches,
-        loss=_loss(training.label_smoothing),
+        loss=_loss(training.label_smoothing, plan.token_dropout),
         validate=_validation(plan, validation),
         keep=keep,
         recall=recall,
@@ -170,7 +171,7 @@ def make_job(
     )
 
 
-def _loss(label_smoothing: float) -> Callable[..., Any]:
+def _loss(label_smoothing: float, token_dropout: float) -> Callable[..., Any]:
     import torch
 
     from unrolled.train.losses import cross_entropy
@@ -180,8 +181,9 @@ def _loss(label_smoothing: float) -> Callable[..., Any]:
         assert batch.target_out is not None
         assert batch.target_lengths is not None
         device = next(model.parameters()).device
+        source = hide_tokens(torch.from_numpy(batch.source), token_dropout, generator)
         logits, inside = model.packed_logits(
-            torch.from_numpy(batch.source).to(device),
+            source.to(device),
             torch.from_numpy(batch.source_lengths),
             torch.from_numpy(batch.target_in).to(device),
             torch.from_numpy(batch.target_lengths),
