@@ -49,6 +49,33 @@ def test_fast_decoder_equals_the_plain_loop_in_logits_and_gradients(name):
         assert close(found, expected[key], "gradient"), key
 
 
+@pytest.mark.parametrize("cell", networks.CELLS)
+def test_the_hand_written_gradient_is_that_of_finite_differences(cell):
+    module = seeded(networks.translator("additive", cell))
+    source, lengths, target_in, target_lengths = tensors(networks.pairs(rows=2, source=3, target=2))
+    names, values = zip(*module.named_parameters(), strict=True)
+
+    def logits(*parameters):
+        given = dict(zip(names, parameters, strict=True))
+        batch = (source, lengths, target_in, target_lengths)
+        return torch.func.functional_call(module, given, batch)
+
+    inputs = tuple(value.detach().requires_grad_() for value in values)
+    assert torch.autograd.gradcheck(logits, inputs, fast_mode=True)
+
+
+def test_the_hand_written_gradient_may_be_asked_for_twice_but_not_differentiated():
+    module = seeded(networks.translator("additive"))
+    names, parameters = zip(*module.named_parameters(), strict=True)
+    total = module(*tensors(networks.pairs())).square().sum()
+    first = torch.autograd.grad(total, parameters, retain_graph=True)
+    second = torch.autograd.grad(total, parameters, create_graph=True)
+    for a, b in zip(first, second, strict=True):
+        assert close(b, a, "gradient")
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        second[names.index("decoder.weight_hh_l0")].sum().backward()
+
+
 def test_readouts_past_a_rows_own_length_do_not_matter():
     module = seeded(networks.translator("additive"))
     source, lengths, target_in, target_lengths = networks.pairs()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unrolled.nn import bahdanau
 from unrolled.nn.attention import Attention
 from unrolled.ops import reference
 from unrolled.ops.layer import LayerWeights
@@ -178,23 +179,48 @@ def additive(
     assert attention.query is not None
     assert attention.score is not None
     assert keys is not None
-    width = embedded.shape[-1]
+    spec, width = decoder.spec.decoder, embedded.shape[-1]
     layers = layer_weights(decoder)
-    weight = layers[0].ih
-    hoisted = F.linear(embedded.transpose(0, 1), weight[:, :width], layers[0].b_ih)
-    weight_context = weight[:, width:].t()
-    weight_query, score = attention.query.weight.t(), attention.score.weight[0]
-    mask = torch.zeros_like(keys[:, :, 0]).masked_fill_(~memory.mask, -torch.inf)
     masks = _state_masks(decoder, h)
+    mask = torch.zeros_like(keys[:, :, 0]).masked_fill_(~memory.mask, -torch.inf)
+    gates = F.linear(embedded.transpose(0, 1), layers[0].ih[:, :width], layers[0].b_ih)
+    weights = bahdanau.Weights(
+        context=layers[0].ih[:, width:],
+        hidden=layers[0].hh,
+        bias=layers[0].b_hh,
+        query=attention.query.weight,
+        score=attention.score.weight[0],
+    )
+    if bahdanau.supports(spec) and masks[0] is None:
+        first_c = None if c is None else c[0]
+        y, context = bahdanau.run(spec, weights, gates, memory.values, keys, mask, h[0], first_c)
+    else:
+        y, context = _additive_loop(decoder, layers, weights, gates, h, c, memory, mask, masks)
+    joined = torch.cat([y, context, embedded.transpose(0, 1)], dim=-1)
+    return torch.tanh(decoder.readout(joined)).transpose(0, 1)
+
+
+def _additive_loop(
+    decoder: Decoder,
+    layers: list[LayerWeights],
+    weights: bahdanau.Weights,
+    gates: Tensor,
+    h: States,
+    c: States | None,
+    memory: Memory,
+    mask: Tensor,
+    masks: list[Tensor | None],
+) -> tuple[Tensor, Tensor]:
+    """What `bahdanau.run` returns, for any stack, through autograd."""
+    w_context, w_query, keys = weights.context.t(), weights.query.t(), memory.keys
+    assert keys is not None
     outputs, contexts = [], []
-    for gates in hoisted.unbind(0):
-        query = torch.mm(h[-1], weight_query).unsqueeze(1)
-        scores = torch.matmul(torch.tanh(query + keys), score) + mask
-        weights = torch.softmax(scores, dim=-1)
-        context = torch.bmm(weights.unsqueeze(1), memory.values).squeeze(1)
-        first = torch.addmm(gates, context, weight_context)
+    for step_gates in gates.unbind(0):
+        query = torch.mm(h[-1], w_query).unsqueeze(1)
+        scores = torch.matmul(torch.tanh(query + keys), weights.score) + mask
+        context = torch.bmm(torch.softmax(scores, dim=-1).unsqueeze(1), memory.values).squeeze(1)
+        first = torch.addmm(step_gates, context, w_context)
         y, h, c = _stack(decoder, layers, first, h, c, masks)
         outputs.append(y)
         contexts.append(context)
-    joined = torch.cat([torch.stack(outputs, 1), torch.stack(contexts, 1), embedded], dim=-1)
-    return torch.tanh(decoder.readout(joined))
+    return torch.stack(outputs), torch.stack(contexts)
