@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from unrolled.spec import ClassifierSpec, ModelConfig, NetworkSpec, RecurrentSpec, TranslatorSpec
 
 NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
-BOX, GAP = 8, 3
 
 
 def parameter_table(weights: Mapping[str, NDArray[Any]]) -> str:
@@ -117,24 +116,17 @@ def _draw_translator(spec: TranslatorSpec) -> str:
 
 def _stack(spec: RecurrentSpec, inputs: list[str], outputs: list[str] | None = None) -> list[str]:
     """Draw a stack over three time steps, the last one set apart by dots."""
+    names = [f"{NAMES[spec.cell]} {size}" for size in spec.hidden_sizes]
+    box = max(len(name) for name in names) + 2
     link = "<->" if spec.bidirectional else "-->"
-    columns = len(inputs)
-    width = BOX * columns + GAP * columns
 
-    def row(parts: list[str], between: str = "") -> str:
-        cells = [part.center(BOX) for part in parts]
-        dots = (between and "...").center(GAP)
-        return (cells[0] + between.center(GAP) + cells[1] + dots + " " * 0 + cells[2]).rstrip()
+    def row(parts: list[str], first: str = "   ", second: str = "   ") -> str:
+        one, two, last = (part.center(box) for part in parts)
+        return f"{one}{first}{two}{second}{last}".rstrip()
 
-    arrows = row(["^"] * columns)
-    lines = []
-    if outputs:
-        lines += [row(outputs), arrows]
-    else:
-        lines.append(arrows)
+    arrows = row(["^"] * 3)
+    lines = [row(outputs), arrows] if outputs else [arrows]
     for layer in reversed(range(spec.num_layers)):
-        name = f"{NAMES[spec.cell]} {spec.hidden_sizes[layer]}"
-        box = [f"[{name.center(BOX - 2)}]"] * columns
-        lines += [f"{row(box, link):<{width}}  layer {layer + 1}", arrows]
-    lines.append(row(inputs))
-    return lines
+        boxes = [f"[{names[layer].center(box - 2)}]"] * 3
+        lines += [f"{row(boxes, link, '...')}  layer {layer + 1}", arrows]
+    return [*lines, row(inputs)]

@@ -166,8 +166,9 @@ def _store(
 
 def _final_metrics(outcome: Outcome) -> dict[str, Any]:
     best = next(r for r in outcome.log if r["epoch"] == outcome.best_epoch)
+    of_the_loop = ("seconds", "best", "step", "lr", "gradient_norm", "clipped_share")
     return {
-        **{k: v for k, v in best.items() if k not in ("seconds", "best")},
+        **{k: v for k, v in best.items() if k not in of_the_loop},
         "train_seconds": round(outcome.seconds, 3),
         "epochs_run": len(outcome.log),
     }
