@@ -82,6 +82,7 @@ def run(arguments: list[str]) -> int:
     arguments = [a for a in arguments if a != "--debug"]
     try:
         cli.main(arguments, prog_name="unrolled", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -110,6 +111,10 @@ def _explain_failure(error: Exception, debug: bool) -> int:
         mended_by_user = (DataError, ConfigError, ModelError)
         failed = isinstance(error, TrainingError) or not isinstance(error, mended_by_user)
         return FAILED if failed else USAGE_ERROR
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"unrolled: error: {place}{error.strerror or error}", file=sys.stderr)
+        return FAILED
     if not debug:
         kind = type(error).__name__
         print(

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from unrolled.errors import ConfigError, did_you_mean
-from unrolled.options import OPTIONS, choices, defaults
+from unrolled.options import OPTIONS, build, choices, defaults
 from unrolled.spec import Struct, TrainSpec
 
 PREFIX = "UNROLLED_"
@@ -62,12 +62,22 @@ def gather(
     known = [name for struct in structs for name in defaults(struct)]
     given = _config_file(config) if config else {}
     _check(given, known, config or "")
-    environment = _environment(known)
-    given |= {key: _typed(structs, key, text) for key, text in environment.items()}
+    _check_values(structs, given, config or "")
+    for key, text in _environment(known).items():
+        given[key] = _typed(structs, key, text, f"environment: {PREFIX}{key.upper()}")
     assigned = dict(_assignment(text) for text in sets)
     _check(assigned, known, "--set")
-    given |= {key: _typed(structs, key, text) for key, text in assigned.items()}
-    return given | {k: v for k, v in flags.items() if v is not None}
+    for key, text in assigned.items():
+        given[key] = _typed(structs, key, text, f"--set {key}")
+    flagged = {k: v for k, v in flags.items() if v is not None}
+    _check_values(structs, flagged, "the flags")
+    return given | flagged
+
+
+def _check_values(structs: tuple[type[Struct], ...], given: Mapping[str, Any], where: str) -> None:
+    """Raise ConfigError where a value has the wrong type or is out of range, naming `where`."""
+    for struct in structs:
+        build(struct, {k: v for k, v in given.items() if k in defaults(struct)}, where=where)
 
 
 def _environment(known: list[str]) -> dict[str, str]:
@@ -125,18 +135,18 @@ def _config_file(path: str) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in flat.items()}
 
 
-def _typed(structs: tuple[type[Struct], ...], key: str, text: str) -> Any:
-    """Read `text` as the type that the field has."""
+def _typed(structs: tuple[type[Struct], ...], key: str, text: str, where: str) -> Any:
+    """Read `text` as the type that the field has, within the range that it allows."""
     struct = next(s for s in structs if key in defaults(s))
-    hint = get_type_hints(struct)[key]
+    hint = get_type_hints(struct, include_extras=True)[key]
     value: Any = text
-    if hint is bool:
+    if get_args(hint)[0] is bool:
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         value = words.get(text.lower(), text)
     try:
         return msgspec.convert(value, hint, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{key} = {text!r}: {str(error).replace('`', '')}") from None
+        raise ConfigError(f"{where} = {text!r}: {str(error).replace('`', '')}") from None
 
 
 def calm_threads() -> None:

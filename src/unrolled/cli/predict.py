@@ -35,7 +35,8 @@ def command(
     """Answer for every row of DATA; `-` reads one text a line from stdin.
 
     Lines of text give one answer a line. A table comes back as a table: its columns, then
-    `prediction` (and `probability`, for a classifier).
+    `prediction` (and `probability`, for a classifier). With --n-best further answers follow in
+    tab-separated fields of the line, or in columns `prediction_2` and so on.
 
     Example: echo recurrent | unrolled predict model/ -
     """
@@ -48,6 +49,8 @@ def command(
     table, shape = _read(data, kind, column)
     inputs = texts(table, column)
     if isinstance(loaded, ClassifierModel):
+        if max(beam, n_best) > 1:
+            raise ConfigError("--beam and --n-best are for translators; this is a classifier")
         found = loaded.classify(inputs)
         chosen = found.probabilities.max(axis=1)
         answers: list[dict[str, Any]] = [
@@ -83,7 +86,8 @@ def command(
     if as_json:
         _write_jsonl(inputs, answers)
     elif shape == "txt":
-        sys.stdout.writelines(answer["prediction"] + "\n" for answer in answers)
+        for answer in answers:
+            sys.stdout.write("\t".join(_predictions(answer)) + "\n")
     elif shape == "jsonl":
         _write_jsonl(inputs, answers, table.columns)
     else:
@@ -121,9 +125,21 @@ def _write_jsonl(
 def _write_table(
     columns: dict[str, list[Any]], answers: Sequence[dict[str, Any]], delimiter: str
 ) -> None:
-    extra = [k for k in ("prediction", "probability") if k in answers[0]]
+    scored = ["probability"] if "probability" in answers[0] else []
+    most = max(len(_predictions(answer)) for answer in answers)
+    further = [f"prediction_{k}" for k in range(2, most + 1)]
     dialect = csv.excel if delimiter == "," else csv.excel_tab
     writer = csv.writer(sys.stdout, dialect, lineterminator="\n")
-    writer.writerow([*columns, *extra])
+    writer.writerow([*columns, "prediction", *further, *scored])
     for row, answer in enumerate(answers):
-        writer.writerow([*(v[row] for v in columns.values()), *(answer[k] for k in extra)])
+        found = _predictions(answer)
+        found += [""] * (most - len(found))
+        cells = [v[row] for v in columns.values()]
+        writer.writerow([*cells, *found, *(answer[k] for k in scored)])
+
+
+def _predictions(answer: dict[str, Any]) -> list[str]:
+    """Return the answer, or all of the n best, best first."""
+    if "answers" in answer:
+        return [each["text"] for each in answer["answers"]]
+    return [answer["prediction"]]
