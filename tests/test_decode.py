@@ -17,16 +17,19 @@ EOS = 3
 KINDS = ("additive", "general", None)
 
 
-def random_network(spec: TranslatorSpec, seed=0, scale=1.5) -> TranslatorNetwork:
-    """A network in float64 with normal weights, large enough that its choices differ by input."""
+def random_weights(spec, seed=0, scale=1.5):
+    """Normal weights in float64, large enough that a network's choices differ by input."""
     torch = pytest.importorskip("torch")
     from unrolled.nn.build import build
 
     generator = np.random.default_rng(seed)
     with torch.device("meta"):
         shapes = {name: tuple(p.shape) for name, p in build(spec).state_dict().items()}
-    weights = {name: scale * generator.standard_normal(shape) for name, shape in shapes.items()}
-    return TranslatorNetwork(spec, weights)
+    return {name: scale * generator.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def random_network(spec: TranslatorSpec, seed=0) -> TranslatorNetwork:
+    return TranslatorNetwork(spec, random_weights(spec, seed))
 
 
 def sources(rows=6, longest=5, seed=3):

@@ -54,7 +54,9 @@ def greedy(
 
     source [N, S], lengths [N] of 1 or more; `max_length` is the most tokens a row may have (one
     number, or one per row), after which `</s>` is forced and its log-probability counted.
+    Raises ConfigError for a max_length below 1 or a negative length_penalty.
     """
+    _check_search(1, 1, length_penalty)
     limits = _limits(max_length, len(source))
     memory = network.encode(source, lengths)
     state = memory.first

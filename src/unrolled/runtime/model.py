@@ -232,7 +232,7 @@ class TranslatorModel:
         """
         encoded = encode(texts, self.source_vocabulary, self.config.data.max_length)
         answers: list[list[Translation]] = [[] for _ in encoded.ids]
-        for rows, tokens, lengths in _batches(encoded.ids, max(1, batch_size // beam)):
+        for rows, tokens, lengths in _batches(encoded.ids, max(1, batch_size // max(1, beam))):
             limit = 2 * lengths + 20 if max_length is None else max_length
             if beam == n_best == 1:
                 found = decode.greedy(
