@@ -241,6 +241,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     network: NetworkSpec
     data: DataSpec
     training: TrainSpec
+    token_dropout: float = 0.0
     fingerprint: str = ""
     data_hash: str = ""
     versions: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def classify(data: str, valid: str | None, kind: str | None, **given: Any) -> No
 
     def read(path: str) -> Examples:
         table = read_table(path, columns=[options.text, options.label], format=kind)
-        return Examples(texts(table, options.text), labels(table, options.label), table.path)
+        found = texts(table, options.text), labels(table, options.label)
+        return Examples(*found, table.path, table.rows)
 
     held = read(valid) if valid else None
     fitted = train(read(data), options, training, validation=held, run=_run(rest))
@@ -84,7 +86,7 @@ def translate(
             table = read_parallel(path, targets, *names)
         else:
             table = read_pairs(path, *names, format=kind)
-        return Pairs(texts(table, names[0]), texts(table, names[1]), table.path)
+        return Pairs(texts(table, names[0]), texts(table, names[1]), table.path, table.rows)
 
     held = read(valid) if valid else None
     pairs = read(data, target_file)
@@ -124,6 +126,7 @@ def _run(rest: dict[str, Any]) -> Any:
         resume=rest["resume"],
         overwrite=rest["overwrite"],
         watchers=tuple(watchers),
+        notify=partial(say, quiet=rest["quiet"]),
     )
 
 

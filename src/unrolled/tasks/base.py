@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import platform
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import msgspec
+import numpy as np
 
 from unrolled import __version__, artifact
 from unrolled.artifact import Artifact
@@ -28,13 +30,15 @@ if TYPE_CHECKING:
 class Run:
     """Where a training run writes, how it reports, and whether it continues an earlier one.
 
-    Without `out` nothing is written: the model lives in memory only.
+    Without `out` nothing is written: the model lives in memory only. `notify` is told what a user
+    should know about the data, such as sequences that were cut.
     """
 
     out: Path | None = None
     resume: bool = False
     overwrite: bool = False
     watchers: Sequence[Watcher] = field(default_factory=tuple)
+    notify: Callable[[str], None] = warnings.warn
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,15 @@ class Plan:
     training: TrainSpec
     vocabularies: Mapping[str, Vocabulary | LabelVocabulary]
     data_hash: str
+    validation_hash: str = ""
     token_dropout: float = 0.0
 
     def signature(self) -> str:
         """Name this plan, so that a checkpoint is resumed only by the run that it belongs to."""
         training = msgspec.structs.replace(self.training, max_minutes=0.0, tensorboard=False)
+        hashes = [self.data_hash, self.validation_hash]
         content = msgspec.json.encode(
-            [self.network, self.data, training, self.data_hash, self.token_dropout]
+            [self.network, self.data, training, hashes, self.token_dropout]
         )
         return hashlib.sha256(content).hexdigest()
 
@@ -65,6 +71,7 @@ class Plan:
             network=self.network,
             data=self.data,
             training=self.training,
+            token_dropout=self.token_dropout,
             data_hash=self.data_hash,
             versions=versions(),
         )
@@ -112,6 +119,18 @@ def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
     return Artifact(config, outcome.weights, plan.vocabularies, metrics, run.out)
 
 
+def cut(ids: list[list[int]], limit: int, what: str, where: Callable[[int], str], run: Run) -> None:
+    """Cut every sequence after `limit` units in place, and notify of how many and which first."""
+    long = [i for i, sequence in enumerate(ids) if len(sequence) > limit]
+    for i in long:
+        del ids[i][limit:]
+    if long:
+        run.notify(
+            f"{len(long)} of {len(ids)} {what} for training are longer than {limit} units "
+            f"(max_length) and were cut there; the first is {where(long[0])}"
+        )
+
+
 def hide_tokens(tokens: Any, share: float, generator: Any) -> Any:
     """Read a share of the tokens [N, T] as `<unk>`, so that its embedding is trained too.
 
@@ -128,7 +147,6 @@ def hide_tokens(tokens: Any, share: float, generator: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes: unrolled, Python, numpy and, when loaded, torch."""
-    import numpy as np
     import torch
 
     return {
@@ -202,7 +220,7 @@ class Estimator:
         return dict(self._params)
 
     def set_params(self, **params: Any) -> Self:
-        """Change parameters; an unknown name raises ConfigError."""
+        """Change parameters; an unknown name raises ConfigError. A fitted model stays as it is."""
         self._params.update(self._known(params))
         return self
 
@@ -221,7 +239,8 @@ class Estimator:
         )
 
     def _split_params(self) -> tuple[Any, TrainSpec]:
-        values = {k: "none" if v is None else v for k, v in self._params.items()}
+        given = {k: v.item() if isinstance(v, np.generic) else v for k, v in self._params.items()}
+        values = {k: "none" if v is None else v for k, v in given.items()}
         return split(self.task, values, where=type(self).__name__)
 
     def _fitted(self) -> Artifact:
@@ -237,6 +256,26 @@ class Estimator:
                 near = did_you_mean(name, known)
                 raise ConfigError(f"{type(self).__name__}: unknown parameter {name!r}.{near}")
         return params
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return getattr(self, "artifact_", None) is not None
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn what this estimator takes; called only by scikit-learn itself."""
+        from sklearn.utils import (  # type: ignore[import-untyped]
+            ClassifierTags,
+            InputTags,
+            Tags,
+            TargetTags,
+        )
+
+        classifies = self.task == "classify"
+        return Tags(
+            estimator_type="classifier" if classifies else None,
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags() if classifies else None,
+            input_tags=InputTags(one_d_array=True, two_d_array=False, string=True),
+        )
 
     def __repr__(self) -> str:
         known = parameter_defaults(self.task)

@@ -6,7 +6,7 @@ Training needs the `train` extra; a fitted classifier predicts without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -26,8 +26,9 @@ from unrolled.spec import (
     TrainSpec,
     VocabularySpec,
 )
-from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts, hide_tokens
+from unrolled.tasks.base import Estimator, Plan, Run, cut, execute, hash_texts, hide_tokens
 from unrolled.tasks.evaluate import evaluate_classifier
+from unrolled.tasks.inputs import Values, check_lengths, read_labels, read_texts, second
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Examples:
-    """Texts with their labels; `name` says in messages where they came from."""
+    """Texts with their labels; `name` and `rows` (else counted) say where each came from."""
 
     texts: Sequence[str]
     labels: Sequence[str]
     name: str = "the training data"
+    rows: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -47,9 +49,17 @@ class Examples:
     def take(self, indices: Iterable[int]) -> Examples:
         """Return the examples at `indices`."""
         chosen = list(indices)
+        rows = self.rows or range(1, len(self) + 1)
         return Examples(
-            [self.texts[i] for i in chosen], [self.labels[i] for i in chosen], self.name
+            [self.texts[i] for i in chosen],
+            [self.labels[i] for i in chosen],
+            self.name,
+            [rows[i] for i in chosen],
         )
+
+    def where(self, i: int) -> str:
+        """Return where example `i` is: `"reviews.csv, row 7"`."""
+        return f"{self.name}, row {self.rows[i] if self.rows else i + 1}"
 
 
 def train(
@@ -72,11 +82,16 @@ def train(
         raise DataError(f"{examples.name}: needs at least two different labels, found {only}")
     data_hash = hash_texts(examples.texts, examples.labels)
     labels = LabelVocabulary.build(examples.labels)
+    validation_hash = ""
     if validation is None:
         keep, held = split_keys(examples.texts, training.validation_fraction, training.seed)
         examples, validation = examples.take(keep), examples.take(held)
+    else:
+        labels.encode(validation.labels, validation.where)
+        validation_hash = hash_texts(validation.texts, validation.labels)
     plan = make_plan(examples, labels, options, training, data_hash)
-    return execute(plan, run, lambda **hooks: make_job(plan, examples, validation, **hooks))
+    plan = replace(plan, validation_hash=validation_hash)
+    return execute(plan, run, lambda **hooks: make_job(plan, examples, validation, run, **hooks))
 
 
 def make_plan(
@@ -138,6 +153,7 @@ def make_job(
     plan: Plan,
     examples: Examples,
     validation: Examples,
+    run: Run,
     *,
     keep: Callable[[Weights, dict[str, Any]], None],
     recall: Callable[[], Weights],
@@ -148,7 +164,12 @@ def make_job(
 
     spec, training = plan.network, plan.training
     assert isinstance(spec, ClassifierSpec)
-    tokens, labels = _encode(plan, examples)
+    vocabulary, names = plan.vocabularies["source"], plan.vocabularies["target"]
+    assert isinstance(vocabulary, Vocabulary)
+    assert isinstance(names, LabelVocabulary)
+    tokens = [vocabulary.encode(text) for text in examples.texts]
+    cut(tokens, plan.data.max_length, "texts", examples.where, run)
+    labels = names.encode(examples.labels, examples.where)
     lengths = [len(ids) for ids in tokens]
 
     def batches(epoch: int) -> list[Batch]:
@@ -196,7 +217,7 @@ def _validation(plan: Plan, examples: Examples) -> Callable[[Weights], Score]:
     if 0 < limit < len(examples):
         order = np.random.default_rng(plan.training.seed).permutation(len(examples))[:limit]
         examples = examples.take(order)
-    where = [f"{examples.name}, example {row}" for row in range(1, len(examples) + 1)]
+    where = [examples.where(i) for i in range(len(examples))]
 
     def validate(weights: Weights) -> Score:
         model = ClassifierModel.from_artifact(plan.artifact(weights))
@@ -207,23 +228,13 @@ def _validation(plan: Plan, examples: Examples) -> Callable[[Weights], Score]:
     return validate
 
 
-def _encode(plan: Plan, examples: Examples) -> tuple[list[list[int]], NDArray[np.int64]]:
-    vocabulary, names = plan.vocabularies["source"], plan.vocabularies["target"]
-    assert isinstance(vocabulary, Vocabulary)
-    assert isinstance(names, LabelVocabulary)
-    tokens = [vocabulary.encode(text)[: plan.data.max_length] for text in examples.texts]
-    ids = [
-        names.index(label, where=f"{examples.name}, example {row}")
-        for row, label in enumerate(examples.labels, start=1)
-    ]
-    return tokens, np.array(ids, dtype=np.int64)
-
-
 class Classifier(Estimator):
     """Text classifier estimator: `fit(texts, labels)`, `predict(texts)`, `predict_proba(texts)`.
 
-    Parameters are those of `unrolled.options.ClassifyOptions` and `unrolled.spec.TrainSpec`. After
-    `fit`: `classes_`, `model_` (the runtime model), `artifact_`.
+    Texts and labels are sequences, arrays, series, or data frames: of a frame with several columns
+    those named by the parameters `text` and `label` are read, and y may be left out. Parameters are
+    those of `unrolled.options.ClassifyOptions` and `unrolled.spec.TrainSpec`. After `fit`:
+    `classes_`, `model_` (the runtime model), `artifact_`.
     """
 
     task = "classify"
@@ -231,42 +242,49 @@ class Classifier(Estimator):
 
     def fit(
         self,
-        X: Iterable[str],
-        y: Iterable[Any],
+        X: Values,
+        y: Values | None = None,
         *,
-        validation: tuple[Iterable[str], Iterable[Any]] | None = None,
+        validation: tuple[Values, Values] | None = None,
         run: Run | None = None,
     ) -> Self:
-        """Train on texts and labels. `validation` is used instead of a share held out."""
+        """Train on texts and labels. `validation` is used instead of a share held out.
+
+        Raises DataError for a text or label that is empty, missing or NaN, and one class only.
+        """
         options, training = self._split_params()
-        held = None if validation is None else _examples(*validation, name="the validation data")
-        labels = list(y)
-        self.artifact_ = train(_examples(X, labels), options, training, validation=held, run=run)
+        examples, originals = self._examples(X, y, "the training data")
+        held = None
+        if validation is not None:
+            held, _ = self._examples(*validation, "the validation data")
+        self.artifact_ = train(examples, options, training, validation=held, run=run)
         self.model_ = ClassifierModel.from_artifact(self.artifact_)
-        originals = {str(label): label for label in labels}
         self.classes_ = np.array([originals[name] for name in self.model_.classes])
         return self
 
-    def predict(self, X: Iterable[str]) -> NDArray[Any]:
+    def predict(self, X: Values | str) -> NDArray[Any]:
         """Return the most probable label of each text, of the kind that `fit` was given."""
-        chosen: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        probabilities = self.predict_proba(X)
+        chosen: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
         return chosen
 
-    def predict_proba(self, X: Iterable[str]) -> NDArray[Any]:
+    def predict_proba(self, X: Values | str) -> NDArray[Any]:
         """Return probabilities [N, C], the columns in the order of `classes_`."""
         self._fitted()
-        return self.model_.predict_proba([str(text) for text in X])
+        return self.model_.predict_proba(self._texts(X, "the texts"))
 
-    def score(self, X: Iterable[str], y: Iterable[Any]) -> float:
+    def score(self, X: Values, y: Values | None = None) -> float:
         """Return the accuracy."""
-        return float((self.predict(X) == np.array(list(y))).mean())
+        self._fitted()
+        examples, _ = self._examples(X, y, "the data")
+        said = self.model_.predict(examples.texts)
+        return float(np.mean([a == b for a, b in zip(said, examples.labels, strict=True)]))
 
+    def _texts(self, X: Values | str, name: str) -> list[str]:
+        return read_texts([X] if isinstance(X, str) else X, self._params["text"], name=name)
 
-def _examples(X: Iterable[str], y: Iterable[Any], name: str = "the training data") -> Examples:
-    texts, labels = [str(text) for text in X], [str(label) for label in y]
-    if len(texts) != len(labels):
-        raise DataError(f"{name}: {len(texts)} texts but {len(labels)} labels")
-    for row, text in enumerate(texts, start=1):
-        if not text.strip():
-            raise DataError(f"{name}: the text at position {row} is empty")
-    return Examples(texts, labels, name)
+    def _examples(self, X: Values, y: Values | None, name: str) -> tuple[Examples, dict[str, Any]]:
+        texts, column = read_texts(X, self._params["text"], name=name), self._params["label"]
+        labels, originals = read_labels(second(X, y, column, name=name), column, name=name)
+        check_lengths(name, texts=texts, labels=labels)
+        return Examples(texts, labels, name), originals

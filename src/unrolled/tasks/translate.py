@@ -7,7 +7,7 @@ extra; a fitted translator predicts without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -26,8 +26,9 @@ from unrolled.spec import (
     TranslatorSpec,
     VocabularySpec,
 )
-from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts, hide_tokens
+from unrolled.tasks.base import Estimator, Plan, Run, cut, execute, hash_texts, hide_tokens
 from unrolled.tasks.evaluate import evaluate_translator
+from unrolled.tasks.inputs import Values, check_lengths, read_texts, second
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Sequences and what each should become; `name` says in messages where they came from."""
+    """Sequences and what each becomes; `name` and `rows` (else counted) say where each is from."""
 
     sources: Sequence[str]
     targets: Sequence[str]
     name: str = "the training data"
+    rows: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -47,9 +49,17 @@ class Pairs:
     def take(self, indices: Iterable[int]) -> Pairs:
         """Return the pairs at `indices`."""
         chosen = list(indices)
+        rows = self.rows or range(1, len(self) + 1)
         return Pairs(
-            [self.sources[i] for i in chosen], [self.targets[i] for i in chosen], self.name
+            [self.sources[i] for i in chosen],
+            [self.targets[i] for i in chosen],
+            self.name,
+            [rows[i] for i in chosen],
         )
+
+    def where(self, i: int) -> str:
+        """Return where pair `i` is: `"pairs.tsv, row 7"`."""
+        return f"{self.name}, row {self.rows[i] if self.rows else i + 1}"
 
 
 def train(
@@ -69,11 +79,15 @@ def train(
     if len(pairs) < 2:
         raise DataError(f"{pairs.name}: {len(pairs)} pair(s); at least 2 are needed to train")
     data_hash = hash_texts(pairs.sources, pairs.targets)
+    validation_hash = ""
     if validation is None:
         keep, held = split_keys(pairs.sources, training.validation_fraction, training.seed)
         pairs, validation = pairs.take(keep), pairs.take(held)
+    else:
+        validation_hash = hash_texts(validation.sources, validation.targets)
     plan = make_plan(pairs, options, training, data_hash)
-    return execute(plan, run, lambda **hooks: make_job(plan, pairs, validation, **hooks))
+    plan = replace(plan, validation_hash=validation_hash)
+    return execute(plan, run, lambda **hooks: make_job(plan, pairs, validation, run, **hooks))
 
 
 def make_plan(pairs: Pairs, options: TranslateOptions, training: TrainSpec, data_hash: str) -> Plan:
@@ -134,6 +148,7 @@ def make_job(
     plan: Plan,
     pairs: Pairs,
     validation: Pairs,
+    run: Run,
     *,
     keep: Callable[[Weights, dict[str, Any]], None],
     recall: Callable[[], Weights],
@@ -144,8 +159,9 @@ def make_job(
 
     spec, training = plan.network, plan.training
     assert isinstance(spec, TranslatorSpec)
-    sources = _encode_all(plan, "source", pairs.sources)
-    targets = _encode_all(plan, "target", pairs.targets)
+    sources, targets = _encode_all(plan, pairs)
+    cut(sources, plan.data.max_length, "sources", pairs.where, run)
+    cut(targets, plan.data.max_length, "targets", pairs.where, run)
     lengths = [len(source) for source in sources]
     target_lengths = [len(target) for target in targets]
 
@@ -215,10 +231,13 @@ def _validation(plan: Plan, pairs: Pairs) -> Callable[[Weights], Score]:
     return validate
 
 
-def _encode_all(plan: Plan, role: str, texts: Sequence[str]) -> list[list[int]]:
-    vocabulary = plan.vocabularies[role]
-    assert isinstance(vocabulary, Vocabulary)
-    return [vocabulary.encode(text)[: plan.data.max_length] for text in texts]
+def _encode_all(plan: Plan, pairs: Pairs) -> tuple[list[list[int]], list[list[int]]]:
+    source, target = plan.vocabularies["source"], plan.vocabularies["target"]
+    assert isinstance(source, Vocabulary)
+    assert isinstance(target, Vocabulary)
+    return [source.encode(text) for text in pairs.sources], [
+        target.encode(text) for text in pairs.targets
+    ]
 
 
 def _data_spec(pairs: Pairs, options: TranslateOptions) -> DataSpec:
@@ -242,50 +261,52 @@ def _data_spec(pairs: Pairs, options: TranslateOptions) -> DataSpec:
 class Translator(Estimator):
     """Sequence to sequence estimator: `fit(sources, targets)`, `predict(sources)`.
 
-    Parameters are those of `unrolled.options.TranslateOptions` and `unrolled.spec.TrainSpec`;
-    `attention=None` leaves only the fixed context vector. After `fit`: `model_` (the runtime
-    model) and `artifact_`.
+    Both are sequences, arrays, series, or data frames: of a frame with several columns those named
+    by the parameters `source` and `target` are read, and y may be left out. Parameters are those of
+    `unrolled.options.TranslateOptions` and `unrolled.spec.TrainSpec`; `attention=None` leaves only
+    the fixed context vector. After `fit`: `model_` (the runtime model) and `artifact_`.
     """
 
     task = "translate"
 
     def fit(
         self,
-        X: Iterable[str],
-        y: Iterable[str],
+        X: Values,
+        y: Values | None = None,
         *,
-        validation: tuple[Iterable[str], Iterable[str]] | None = None,
+        validation: tuple[Values, Values] | None = None,
         run: Run | None = None,
     ) -> Self:
-        """Train on parallel texts. `validation` is used instead of a share held out."""
+        """Train on parallel texts. `validation` is used instead of a share held out.
+
+        Raises DataError for a text that is empty or missing.
+        """
         options, training = self._split_params()
-        held = None if validation is None else _pairs(*validation, name="the validation data")
-        self.artifact_ = train(_pairs(X, y), options, training, validation=held, run=run)
+        pairs = self._pairs(X, y, "the training data")
+        held = None if validation is None else self._pairs(*validation, "the validation data")
+        self.artifact_ = train(pairs, options, training, validation=held, run=run)
         self.model_ = TranslatorModel.from_artifact(self.artifact_)
         return self
 
-    def predict(self, X: Iterable[str], *, beam: int | None = None) -> list[str]:
+    def predict(self, X: Values | str, *, beam: int | None = None) -> list[str]:
         """Return the best answer for each source."""
         self._fitted()
         width = self._params["beam"] if beam is None else beam
-        return list(self.model_.predict(list(X), beam=width))
+        sources = [X] if isinstance(X, str) else X
+        found = read_texts(sources, self._params["source"], name="the sources")
+        return list(self.model_.predict(found, beam=width))
 
-    def score(self, X: Iterable[str], y: Iterable[str]) -> float:
+    def score(self, X: Values, y: Values | None = None) -> float:
         """Return the share of answers that are exactly right (1 - WER)."""
         self._fitted()
-        pairs = _pairs(X, y)
+        pairs = self._pairs(X, y, "the data")
         metrics = evaluate_translator(
-            self.model_, pairs.sources, pairs.targets, beam=self._params["beam"]
+            self.model_, pairs.sources, pairs.targets, beam=self._params["beam"], with_bleu=False
         )
         return 1.0 - float(metrics["wer"])
 
-
-def _pairs(X: Iterable[str], y: Iterable[str], name: str = "the training data") -> Pairs:
-    sources, targets = [str(text) for text in X], [str(text) for text in y]
-    if len(sources) != len(targets):
-        raise DataError(f"{name}: {len(sources)} sources but {len(targets)} targets")
-    for kind, texts in (("source", sources), ("target", targets)):
-        for row, text in enumerate(texts, start=1):
-            if not text.strip():
-                raise DataError(f"{name}: the {kind} at position {row} is empty")
-    return Pairs(sources, targets, name)
+    def _pairs(self, X: Values, y: Values | None, name: str) -> Pairs:
+        sources, column = read_texts(X, self._params["source"], name=name), self._params["target"]
+        targets = read_texts(second(X, y, column, name=name), column, name=name)
+        check_lengths(name, sources=sources, targets=targets)
+        return Pairs(sources, targets, name)
