@@ -104,8 +104,9 @@ def run(
     if limit is not None:
         pairs = pairs.take(range(0, len(pairs), max(1, len(pairs) // limit)))
     parts = split(pairs, training.seed)
-    _write_data(out / "data", parts)
     folder = out / "model"
+    artifact.claim(folder, overwrite=overwrite)
+    _write_data(out / "data", parts)
     fitted = train(
         parts["train"],
         options,
@@ -155,7 +156,9 @@ def _test_metrics(fitted: Artifact, found: Mapping[str, Any]) -> dict[str, Any]:
 def _examples(model: TranslatorModel, test: Pairs, seed: int) -> list[dict[str, Any]]:
     words, references = group_references(test.sources, test.targets)
     longer = [i for i, word in enumerate(words) if 5 <= len(word) <= 12]
-    chosen = np.random.default_rng(seed + 1).choice(longer, SHOWN_WORDS, replace=False)
+    chosen = np.random.default_rng(seed + 1).choice(
+        longer, min(SHOWN_WORDS, len(longer)), replace=False
+    )
     found = model.translate([words[i] for i in chosen], beam=BEAM)
     return [
         {
