@@ -3,7 +3,7 @@
 Autograd through the plain loop adds every weight's gradient once a step and keeps tanh(W q + U k),
 [N, S, A], of every step. Here weight gradients are one product over all steps after the loop, the
 two products of h[t-1] are one, and the tanh is computed again on the way back, so that memory
-grows with T (H + M + S) and not with T S A.
+grows with T (G H + A + M + S) and not with T S A.
 """
 
 from __future__ import annotations
