@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := train,text,plot,demo,dev
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 NATIVE := $(wildcard native/*.h native/*.cpp native/*/*.h native/*/*.cpp) CMakeLists.txt
 
 .PHONY: help demo test lint bench quality docs clean install
@@ -25,6 +26,14 @@ demo: $(STAMP)  ## train spelling-to-sound on the CMU dictionary, write demo-out
 
 test: $(STAMP)  ## the whole test suite
 	@$(BIN)/python -m pytest
+
+$(BENCH_STAMP): $(STAMP)
+	@echo "installing the peers of the benchmark into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),bench]'
+	@touch $@
+
+bench: $(BENCH_STAMP)  ## time our layers and their peers, write bench-out/ (ARGS="--grid full")
+	@$(BIN)/unrolled bench $(ARGS)
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check .

@@ -28,6 +28,7 @@ VERBS = {
     "explain": "Show what a model looked at, as one HTML page.",
     "inspect": "Show a model's layers, shapes and parameters, drawn unrolled.",
     "demo": "Train spelling-to-sound on the CMU dictionary and show what it learned.",
+    "bench": "Time our layers against their peers, turn about.",
 }
 USAGE_ERROR, FAILED = 2, 1
 

@@ -1,0 +1,133 @@
+"""What the numbers were measured on: the processor, versions, how idle it was, and its peak."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+from unrolled import __version__
+from unrolled.spec import Struct
+
+PACKAGES = ("numpy", "torch", "onnxruntime", "openvino", "onnx")
+# Above this many cores used by others the machine is not idle, and numbers are noise.
+IDLE = 0.1
+PEAK_SIZES = (256, 512, 1024, 2048)
+PEAK_SECONDS = 0.6
+FEWEST_PRODUCTS = 5
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """Facts of the machine and of what ran on it."""
+
+    processor: str
+    cores: int
+    isa: str
+    isas: list[str]
+    system: str
+    versions: dict[str, str]
+    load: list[float]
+    others: float
+
+
+class Busy:
+    """Watches how many cores other processes use, from now on; nan where the system cannot say."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._all, self._own = _busy_seconds(), _own_seconds()
+
+    def others(self) -> float:
+        """Return the mean number of cores that other processes used since the start."""
+        elapsed = time.perf_counter() - self._start
+        everyone = _busy_seconds() - self._all
+        own = _own_seconds() - self._own
+        return max(0.0, (everyone - own) / elapsed)
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def _busy_seconds() -> float:
+    """Return the seconds that all cores were busy since the machine started (Linux)."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return float("nan")
+    user, nice, system, _, _, interrupt, soft, steal = map(int, fields[:8])
+    return (user + nice + system + interrupt + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    from unrolled import _native
+
+    return _native.available_cores()
+
+
+def describe() -> Machine:
+    """Return the facts, watching for a moment how idle the machine is."""
+    from unrolled import _native
+
+    busy = Busy()
+    time.sleep(0.5)
+    versions = {"unrolled": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return Machine(
+        processor=_processor(),
+        cores=cores(),
+        isa=_native.isa(),
+        isas=_native.available_isas(),
+        system=f"{platform.system()} {platform.machine()}",
+        versions=versions,
+        load=[round(value, 2) for value in os.getloadavg()],
+        others=busy.others(),
+    )
+
+
+def warning(machine: Machine) -> str:
+    """Return a sentence where the machine is not idle, else an empty string."""
+    if not machine.others > IDLE:
+        return ""
+    return (
+        f"the machine is not idle: others use {machine.others:.1f} of {machine.cores} cores "
+        f"(load {machine.load[0]:.1f}); expect noise"
+    )
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def matrix_peak() -> float:
+    """Return the GFLOP/s of a square float32 matrix product at its best size, in the median.
+
+    torch's threads are used as they are set.
+    """
+    import torch
+
+    best = 0.0
+    for n in PEAK_SIZES:
+        a, b, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
+        torch.mm(a, b, out=out)
+        times: list[float] = []
+        while sum(times) < PEAK_SECONDS / len(PEAK_SIZES) or len(times) < FEWEST_PRODUCTS:
+            start = time.perf_counter()
+            torch.mm(a, b, out=out)
+            times.append(time.perf_counter() - start)
+        best = max(best, 2e-9 * n**3 / statistics.median(times))
+    return best

@@ -1,0 +1,105 @@
+"""What a run found: plain structs that go to JSON and come back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from unrolled.bench.cases import Case, Grid
+from unrolled.bench.machine import Machine
+from unrolled.bench.measure import Timing
+from unrolled.bench.memory import Memory
+from unrolled.errors import ConfigError
+from unrolled.spec import Engine, Struct
+
+FORMAT = 1
+OURS, DENSE = "unrolled", "unrolled-dense"
+
+Status = Literal["timed", "differs", "failed"]
+
+
+class SideResult(Struct, frozen=True, kw_only=True):
+    """A library at a case; `error` is its worst error as a share of what is allowed."""
+
+    name: str
+    status: Status
+    note: str = ""
+    error: float | None = None
+    timing: Timing | None = None
+
+
+class CaseResult(Struct, frozen=True, kw_only=True):
+    """Every side of a case; `others` is how many cores other processes used meanwhile."""
+
+    case: Case
+    sides: list[SideResult]
+    others: float = 0.0
+    memory: tuple[Memory, ...] = ()
+
+    def side(self, name: str) -> SideResult | None:
+        """Return the side of that name, or None where it did not take part."""
+        return next((side for side in self.sides if side.name == name), None)
+
+    def seconds(self, name: str) -> float | None:
+        """Return the median seconds of a call, or None where the side was not timed."""
+        side = self.side(name)
+        return side.timing.median if side and side.timing else None
+
+    def rate(self, name: str) -> float | None:
+        """Return useful GFLOP/s."""
+        seconds = self.seconds(name)
+        return None if seconds is None else self.case.operations / seconds / 1e9
+
+    @property
+    def best_peer(self) -> str | None:
+        """The fastest of the peers that agree, or None."""
+        peers = {
+            side.name: side.timing.median
+            for side in self.sides
+            if side.timing and side.name not in (OURS, DENSE)
+        }
+        return min(peers, key=lambda name: peers[name]) if peers else None
+
+    def ratio(self, peer: str | None) -> float | None:
+        """Return how many times faster ours is than `peer`."""
+        mine, theirs = self.seconds(OURS), self.seconds(peer) if peer else None
+        return theirs / mine if mine and theirs else None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """A whole run. `peaks` has the machine's best GFLOP/s by threads (as text, for JSON)."""
+
+    format: int = FORMAT
+    when: str
+    grid: Grid
+    quick: bool
+    engine: Engine
+    machine: Machine
+    seconds: float
+    peaks: dict[str, float]
+    results: list[CaseResult]
+
+    def peak(self, threads: int) -> float:
+        """Return the best GFLOP/s of `threads`: of a matrix product or of any side seen."""
+        rates = [
+            rate
+            for result in self.results
+            if result.case.threads == threads
+            for side in result.sides
+            if side.name != DENSE and (rate := result.rate(side.name))
+        ]
+        return max([self.peaks.get(str(threads), 0.0), *rates])
+
+
+def encode(report: Report) -> bytes:
+    """Return the run as JSON."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+
+
+def decode(content: bytes, where: str) -> Report:
+    """Return the run in a file; raises ConfigError where it is not one."""
+    try:
+        return msgspec.json.decode(content, type=Report)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{where}: not a benchmark's result ({error})") from None
