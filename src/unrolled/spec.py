@@ -6,9 +6,10 @@ what was trained is what runs. A spec holds sizes and choices only, never weight
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 FORMAT_VERSION = 1
 
@@ -34,10 +35,10 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 class RecurrentSpec(Struct, frozen=True, kw_only=True):
     """A stack of recurrent layers.
 
-    `hidden_sizes` holds one width H per layer. A layer's output width is its `proj_size` (LSTM with
-    projection) or H, doubled where `bidirectional` with `merge="concat"`; that is the input width of
-    the next layer. `dropout` acts between layers, `recurrent_dropout` on h[t-1] inside the recurrent
-    product with one mask per sequence; both act in training only.
+    `hidden_sizes` holds one width H per layer. A layer's output width is its `proj_size` (LSTM
+    with projection) or H, doubled where `bidirectional` with `merge="concat"`; that is the input
+    width of the next layer. `dropout` acts between layers, `recurrent_dropout` on h[t-1] inside
+    the recurrent product with one mask per sequence; both act in training only.
     """
 
     cell: Cell
@@ -117,12 +118,12 @@ class ClassifierSpec(Struct, frozen=True, kw_only=True, tag="classify", tag_fiel
 class TranslatorSpec(Struct, frozen=True, kw_only=True, tag="translate", tag_field="task"):
     """Encoder-decoder (many to many, delayed).
 
-    Source tokens -> `encoder` -> memory [N, S, M]; a bridge turns the encoder's last states into the
-    decoder's first; the decoder writes target tokens one after the other until `</s>`.
-    `attention=None` leaves the first decoder state as the only thing that crosses: the fixed context
-    vector of Sutskever et al. 2014. With `additive` the context is read by the decoder's cell
-    (Bahdanau et al. 2015); with Luong's kinds it joins the state after the cell, and is fed to the
-    next step as well where `input_feeding` (Luong et al. 2015, 3.3).
+    Source tokens -> `encoder` -> memory [N, S, M]; a bridge turns the encoder's last states into
+    the decoder's first; the decoder writes target tokens one after the other until `</s>`.
+    `attention=None` leaves the first decoder state as the only thing that crosses: the fixed
+    context vector of Sutskever et al. 2014. With `additive` the context is read by the decoder's
+    cell (Bahdanau et al. 2015); with Luong's kinds it joins the state after the cell, and is fed
+    to the next step as well where `input_feeding` (Luong et al. 2015, 3.3).
     """
 
     source_vocab_size: int
@@ -151,44 +152,75 @@ class VocabularySpec(Struct, frozen=True, kw_only=True):
 
 
 class TrainSpec(Struct, frozen=True, kw_only=True):
-    """Everything the training loop is told. Times in minutes, rates per step, norms are L2.
+    """Everything the training loop is told. Times in minutes, rates per step, norms are L2."""
 
-    `schedule`: `cosine` and `linear` fall from `lr` to 0 over all steps after `warmup` (a share of
-    them); `plateau` multiplies by `plateau_factor` after `plateau_patience` validations without a
-    better score; `constant` does neither. `batch_tokens` above 0 fills batches to that many target
-    and source tokens, padding included, instead of `batch_size` sequences. `teacher_forcing` is the
-    share of decoder steps that read the true previous token; it moves linearly to
-    `teacher_forcing_end` over the run (scheduled sampling, Bengio et al. 2015). `ema` above 0 keeps
-    an exponential moving average of the weights with that decay, and validates and ships it.
-    """
-
-    epochs: int = 20
-    batch_size: int = 64
-    batch_tokens: int = 0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 2e-3
-    weight_decay: float = 0.01
-    momentum: float = 0.9
-    schedule: Literal["cosine", "linear", "plateau", "constant"] = "cosine"
-    warmup: float = 0.05
-    plateau_factor: float = 0.5
-    plateau_patience: int = 2
-    clip_norm: float = 1.0
-    label_smoothing: float = 0.0
-    teacher_forcing: float = 1.0
-    teacher_forcing_end: float = 1.0
-    ema: float = 0.0
-    patience: int = 0
-    max_minutes: float = 0.0
-    validation_fraction: float = 0.1
-    validation_limit: int = 0
-    seed: int = 0
-    engine: Engine = "auto"
-    tensorboard: bool = False
+    epochs: Annotated[int, Meta(ge=1, description="Passes over the training data.")] = 20
+    batch_size: Annotated[int, Meta(ge=1, description="Sequences a batch.")] = 64
+    batch_tokens: Annotated[
+        int,
+        Meta(ge=0, description="Fill batches to this many tokens, padding included (0: off)."),
+    ] = 0
+    optimizer: Annotated[
+        Literal["adamw", "sgd"], Meta(description="AdamW, or SGD with momentum.")
+    ] = "adamw"
+    lr: Annotated[float, Meta(gt=0, description="Peak learning rate.")] = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0, description="Decoupled weight decay.")] = 0.01
+    momentum: Annotated[float, Meta(ge=0, lt=1, description="Momentum of SGD.")] = 0.9
+    schedule: Annotated[
+        Literal["cosine", "linear", "plateau", "constant"],
+        Meta(description="Learning rate: fall to 0 over the run, or when validation stalls."),
+    ] = "cosine"
+    warmup: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of the run in which the rate rises.")
+    ] = 0.05
+    plateau_factor: Annotated[
+        float, Meta(gt=0, lt=1, description="The rate is multiplied by this on a plateau.")
+    ] = 0.5
+    plateau_patience: Annotated[
+        int, Meta(ge=1, description="Validations without a better score that make a plateau.")
+    ] = 2
+    clip_norm: Annotated[
+        float, Meta(ge=0, description="Largest global gradient norm (0: no clipping).")
+    ] = 1.0
+    label_smoothing: Annotated[
+        float, Meta(ge=0, lt=1, description="Probability spread over all classes.")
+    ] = 0.0
+    teacher_forcing: Annotated[
+        float, Meta(ge=0, le=1, description="Share of steps that read the true token, at first.")
+    ] = 1.0
+    teacher_forcing_end: Annotated[
+        float, Meta(ge=0, le=1, description="The same share at the end (scheduled sampling).")
+    ] = 1.0
+    ema: Annotated[
+        float, Meta(ge=0, lt=1, description="Decay of the average of weights shipped (0: off).")
+    ] = 0.0
+    patience: Annotated[
+        int, Meta(ge=0, description="Stop after this many validations without a better score.")
+    ] = 0
+    max_minutes: Annotated[
+        float, Meta(ge=0, description="Finish the run, schedule included, in this time (0: off).")
+    ] = 0.0
+    validation_fraction: Annotated[
+        float, Meta(gt=0, lt=1, description="Share held out where no validation file is given.")
+    ] = 0.1
+    validation_limit: Annotated[
+        int, Meta(ge=0, description="Validate on at most this many examples an epoch (0: all).")
+    ] = 0
+    seed: Annotated[int, Meta(ge=0, description="Seeds weights, order, dropout, splits.")] = 0
+    engine: Annotated[
+        Engine, Meta(description="What computes the recurrent layers in training.")
+    ] = "auto"
+    tensorboard: Annotated[
+        bool, Meta(description="Write TensorBoard events into training/ too.")
+    ] = False
 
 
 class DataSpec(Struct, frozen=True, kw_only=True):
-    """Which columns were read and how, so that a model reads new files the same way."""
+    """Which columns were read and how, so that a model reads new files the same way.
+
+    `source` and `target` are column names; for the classifier the target is the label.
+    Sequences longer than `max_length` units are cut there, and the cuts are counted and reported.
+    """
 
     source: str = "source"
     target: str = "target"
@@ -200,7 +232,8 @@ class DataSpec(Struct, frozen=True, kw_only=True):
 class ModelConfig(Struct, frozen=True, kw_only=True):
     """`config.json` of a model folder.
 
-    `fingerprint` is the SHA-256 of `model.safetensors`; `versions` and `data_hash` say what made it.
+    `fingerprint` is the SHA-256 of `model.safetensors`; `versions` and `data_hash` say what made
+    it.
     """
 
     format_version: int

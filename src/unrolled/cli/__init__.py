@@ -1,0 +1,119 @@
+"""The `unrolled` command. One file a verb; a verb's file is imported when the verb is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from unrolled import __version__
+from unrolled.errors import (
+    ConfigError,
+    DataError,
+    ModelError,
+    TrainingError,
+    UnrolledError,
+    did_you_mean,
+)
+
+VERBS = {
+    "train": "Train a model from your file: `train classify`, `train translate`.",
+    "evaluate": "Measure a model on labelled data.",
+    "predict": "Answer for every row of a file, or every line of stdin.",
+    "explain": "Show what a model looked at, as one HTML page.",
+    "inspect": "Show a model's layers, shapes and parameters, drawn unrolled.",
+    "demo": "Train spelling-to-sound on the CMU dictionary and show what it learned.",
+}
+USAGE_ERROR, FAILED = 2, 1
+
+
+class _Verbs(click.Group):
+    """A group whose commands are imported by name, so that `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"unrolled.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            near = did_you_mean(args[0], VERBS)
+            raise click.UsageError(f"no command {args[0]!r}.{near}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="unrolled")
+@click.option("--debug", is_flag=True, help="Show Python tracebacks.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Train recurrent sequence models from files, see what they learned, run them anywhere."""
+    ctx.obj = {"debug": debug}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 1 failed, 2 usage or data error, 130 or 143 by signal."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command and return its exit code. No traceback is shown without `--debug`."""
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        cli.main(arguments, prog_name="unrolled", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return USAGE_ERROR
+    except (KeyboardInterrupt, click.Abort):
+        print("stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        return _explain_failure(error, debug)
+    return 0
+
+
+def _explain_failure(error: Exception, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    number = getattr(error, "signal_number", None)
+    if number is not None:
+        print(f"unrolled: {error}", file=sys.stderr)
+        return 128 + int(number)
+    if isinstance(error, UnrolledError):
+        print(f"unrolled: error: {error}", file=sys.stderr)
+        mended_by_user = (DataError, ConfigError, ModelError)
+        failed = isinstance(error, TrainingError) or not isinstance(error, mended_by_user)
+        return FAILED if failed else USAGE_ERROR
+    if not debug:
+        kind = type(error).__name__
+        print(
+            f"unrolled: this is a bug: {kind}: {error} (run again with --debug to see where)",
+            file=sys.stderr,
+        )
+    return FAILED

@@ -1,0 +1,77 @@
+"""`unrolled demo`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from unrolled.cli.common import say, write_json
+
+
+@click.command(name="demo")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("demo-out"),
+    show_default=True,
+    help="Folder for the model, the data and the report.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the model of an earlier demo.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seeds everything.")
+@click.option("--epochs", type=click.IntRange(1), help="Passes over the data.")
+@click.option("--words", type=click.IntRange(200), help="Use only about this many words.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+def command(
+    out: Path,
+    overwrite: bool,
+    seed: int,
+    epochs: int | None,
+    words: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Learn to pronounce English words from the CMU dictionary, in about five minutes.
+
+    A GRU encoder-decoder with Bahdanau attention reads letters and writes phonemes. Writes
+    OUT/model, OUT/data and OUT/report.html.
+    """
+    from unrolled.demo import pronounce
+    from unrolled.train.watch import Bar, Lines
+
+    training = msgspec.structs.replace(
+        pronounce.TRAINING, seed=seed, epochs=epochs or pronounce.TRAINING.epochs
+    )
+    watchers: tuple[Any, ...] = ()
+    if not quiet:
+        watchers = (Bar() if sys.stderr.isatty() else Lines(),)
+    say("reading the CMU Pronouncing Dictionary and training on its spellings", quiet=quiet)
+    metrics = pronounce.run(
+        out, training=training, overwrite=overwrite, watchers=watchers, limit=words
+    )
+    if as_json:
+        write_json({k: v for k, v in metrics.items() if k != "examples"})
+        return
+    sys.stdout.write(_summary(metrics, out))
+
+
+def _summary(metrics: dict[str, Any], out: Path) -> str:
+    lines = ["", f"{'word':<14}{'predicted':<34}true"]
+    for example in metrics["examples"]:
+        right = example["predicted"] in example["true"]
+        true = " | ".join(example["true"])
+        mark = " " if right else "*"
+        lines.append(f"{example['word']:<14}{example['predicted']:<33}{mark}{true}")
+    lines += [
+        "",
+        f"{metrics['test_words']} held-out words: PER {100 * metrics['per']:.2f} %, "
+        f"WER {100 * metrics['wer']:.2f} % (beam {metrics['beam']}), "
+        f"trained in {metrics['train_seconds']:.0f} s",
+        f"model:  {out / 'model'}",
+        f"report: {out / 'report.html'}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,80 @@
+"""`unrolled evaluate MODEL DATA`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from unrolled.cli.common import write_json
+
+
+@click.command(name="evaluate")
+@click.argument("model", type=click.Path())
+@click.argument("data", type=click.Path(allow_dash=True))
+@click.option("--format", "kind", help="csv, tsv, jsonl, parquet or txt (else by the ending).")
+@click.option("--source", help="Column of the text or source [default: as in training].")
+@click.option("--target", help="Column of the label or target [default: as in training].")
+@click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+def command(
+    model: str,
+    data: str,
+    kind: str | None,
+    source: str | None,
+    target: str | None,
+    beam: int,
+    as_json: bool,
+) -> None:
+    """Measure MODEL on the labelled rows of DATA.
+
+    Example: unrolled evaluate model/ test.csv
+    """
+    from unrolled.data.read import labels, read_pairs, read_table, texts
+    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.tasks.evaluate import evaluate_classifier, evaluate_translator
+
+    loaded = load(model)
+    names = (source or loaded.config.data.source, target or loaded.config.data.target)
+    if isinstance(loaded, ClassifierModel):
+        table = read_table(data, columns=names, format=kind)
+        where = [table.where(i, names[1]) for i in range(len(table))]
+        metrics = evaluate_classifier(
+            loaded, texts(table, names[0]), labels(table, names[1]), where
+        )
+    else:
+        table = read_pairs(data, *names, format=kind)
+        metrics = evaluate_translator(
+            loaded, texts(table, names[0]), texts(table, names[1]), beam=beam
+        )
+    if as_json:
+        write_json(metrics)
+    else:
+        sys.stdout.write(_table(metrics))
+
+
+def _table(metrics: dict[str, Any]) -> str:
+    """Return the metrics as lines; rates in %, the confusion matrix with its classes."""
+    percent = ("per", "wer", "accuracy", "macro_f1")
+    lines = []
+    for name, value in metrics.items():
+        if name in percent:
+            lines.append(f"{name:<16}{100 * value:8.2f} %")
+        elif isinstance(value, float):
+            lines.append(f"{name:<16}{value:8.3f}")
+        elif isinstance(value, (int, str)):
+            lines.append(f"{name:<16}{value:>8}")
+    if "confusion" in metrics and len(metrics["classes"]) <= 20:
+        lines += ["", *_confusion(metrics["confusion"], metrics["classes"])]
+    return "\n".join(lines) + "\n"
+
+
+def _confusion(rows: list[list[int]], names: list[str]) -> list[str]:
+    width = max(6, *(len(name) + 1 for name in names))
+    head = " " * width + "".join(f"{name:>{width}}" for name in names)
+    body = [
+        f"{name:<{width}}" + "".join(f"{count:>{width}}" for count in row)
+        for name, row in zip(names, rows, strict=True)
+    ]
+    return ["confusion (rows: true, columns: predicted)", head, *body]

@@ -1,0 +1,129 @@
+"""`unrolled predict MODEL DATA`."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from unrolled.cli.common import say
+
+
+@click.command(name="predict")
+@click.argument("model", type=click.Path())
+@click.argument("data", type=click.Path(allow_dash=True))
+@click.option("--format", "kind", help="csv, tsv, jsonl, parquet or txt (else by the ending).")
+@click.option("--source", help="Column of the text [default: as in training].")
+@click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
+@click.option("--n-best", type=click.IntRange(1), default=1, show_default=True, help="Answers.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores.")
+@click.option("--quiet", is_flag=True, help="No messages on stderr.")
+def command(
+    model: str,
+    data: str,
+    kind: str | None,
+    source: str | None,
+    beam: int,
+    n_best: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Answer for every row of DATA; `-` reads one text a line from stdin.
+
+    Lines of text give one answer a line. A table comes back as a table: its columns, then
+    `prediction` (and `probability`, for a classifier).
+
+    Example: echo recurrent | unrolled predict model/ -
+    """
+    from unrolled.data.read import texts
+    from unrolled.errors import ConfigError
+    from unrolled.runtime.model import ClassifierModel, load
+
+    loaded = load(model)
+    column = source or loaded.config.data.source
+    table, shape = _read(data, kind, column)
+    inputs = texts(table, column)
+    if isinstance(loaded, ClassifierModel):
+        found = loaded.classify(inputs)
+        chosen = found.probabilities.max(axis=1)
+        answers: list[dict[str, Any]] = [
+            {
+                "prediction": label,
+                "probability": round(float(top), 6),
+                "probabilities": dict(zip(loaded.classes, map(float, row), strict=True)),
+            }
+            for label, top, row in zip(found.labels, chosen, found.probabilities, strict=True)
+        ]
+        truncated = found.truncated
+    else:
+        if n_best > beam:
+            raise ConfigError(f"--n-best {n_best} needs --beam {n_best} or more")
+        translated = loaded.translate(inputs, beam=beam, n_best=n_best)
+        answers = [
+            {
+                "prediction": best[0].text,
+                "answers": [
+                    {"text": a.text, "score": a.score, "log_prob": a.log_prob} for a in best
+                ],
+            }
+            for best in translated.answers
+        ]
+        truncated = translated.truncated
+    if truncated:
+        limit = loaded.config.data.max_length
+        say(
+            f"{len(truncated)} of {len(inputs)} texts were longer than {limit} units and were cut "
+            f"there; the first is {table.where(truncated[0], column)}",
+            quiet=quiet,
+        )
+    if as_json:
+        _write_jsonl(inputs, answers)
+    elif shape == "txt":
+        sys.stdout.writelines(answer["prediction"] + "\n" for answer in answers)
+    elif shape == "jsonl":
+        _write_jsonl(inputs, answers, table.columns)
+    else:
+        _write_table(table.columns, answers, "\t" if shape == "tsv" else ",")
+
+
+def _read(data: str, kind: str | None, column: str) -> tuple[Any, str]:
+    """Read all columns of a table, or lines; a TSV may come without a header, as in training."""
+    from unrolled.data.read import read_sources, read_table
+    from unrolled.data.source import format_of
+
+    shape = format_of(data, kind)
+    if shape == "txt":
+        return read_table(data, columns=[column], format=shape), shape
+    if shape == "tsv":
+        return read_sources(data, column, format=shape), shape
+    table = read_table(data, format=shape)
+    table.column(column)
+    return table, shape
+
+
+def _write_jsonl(
+    inputs: Sequence[str],
+    answers: Iterable[dict[str, Any]],
+    columns: dict[str, list[Any]] | None = None,
+) -> None:
+    for row, answer in enumerate(answers):
+        if columns is None:
+            record = {"input": inputs[row], **answer}
+        else:
+            record = {**{k: v[row] for k, v in columns.items()}, **answer}
+        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+
+
+def _write_table(
+    columns: dict[str, list[Any]], answers: Sequence[dict[str, Any]], delimiter: str
+) -> None:
+    extra = [k for k in ("prediction", "probability") if k in answers[0]]
+    dialect = csv.excel if delimiter == "," else csv.excel_tab
+    writer = csv.writer(sys.stdout, dialect, lineterminator="\n")
+    writer.writerow([*columns, *extra])
+    for row, answer in enumerate(answers):
+        writer.writerow([*(v[row] for v in columns.values()), *(answer[k] for k in extra)])

@@ -1,0 +1,130 @@
+"""Bytes and text of one source, a file or standard input, with errors that name the place."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from unrolled.errors import ConfigError, DataError, did_you_mean
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "txt",
+}
+STDIN = "-"
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_BYTE_ORDER_MARKS = {
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+
+
+def shown(path: str | Path) -> str:
+    """Return the name of a source for messages: the path as it was given, or `stdin`."""
+    return "stdin" if str(path) == STDIN else str(path)
+
+
+def format_of(path: str | Path, format: str | None) -> str:
+    """Return `format`, or the one that the ending of `path` names; stdin is `txt` by default."""
+    known = sorted(set(FORMATS.values()))
+    if format is not None:
+        if format not in known:
+            hint = did_you_mean(format, known)
+            raise ConfigError(f"unknown format {format!r}; one of: {', '.join(known)}.{hint}")
+        return format
+    if str(path) == STDIN:
+        return "txt"
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise DataError(
+            f"{path}: cannot tell the format from the ending {ending!r};"
+            f" expected one of {', '.join(FORMATS)}, or give the format"
+        )
+    return FORMATS[ending]
+
+
+def read_bytes(path: str | Path, stdin: BinaryIO | None = None) -> bytes:
+    """Return all bytes of a file, or of standard input where `path` is `-`.
+
+    Raises `DataError` where the file is missing, is a folder, cannot be read, or is empty.
+    """
+    from_stdin = str(path) == STDIN
+    content = (stdin or sys.stdin.buffer).read() if from_stdin else _read_file(Path(path))
+    if not content:
+        raise DataError(f"{shown(path)}: the file is empty")
+    return content
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        folder = path.parent
+        beside = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        hint = did_you_mean(path.name, beside)
+        raise DataError(f"{path}: no such file.{hint}") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder; expected a file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def read_text(path: str | Path, stdin: BinaryIO | None = None) -> str:
+    """Return the text of a UTF-8 source, without a byte order mark, line ends as they are.
+
+    Raises `DataError` as `read_bytes` does, where a byte is not UTF-8 (with its offset and row),
+    where the file holds a NUL, and where it holds nothing but white space.
+    """
+    content = read_bytes(path, stdin)
+    name = shown(path)
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            raise DataError(
+                f"{name}: the file is {encoding} (byte offset 0, row 1); save it as UTF-8"
+            )
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        start = error.start
+        raise DataError(
+            f"{name}: byte 0x{content[start]:02x} at offset {start} (row {_row(content, start)})"
+            " is not UTF-8; save the file as UTF-8"
+        ) from None
+    if "\0" in text:
+        offset = content.index(b"\0")
+        raise DataError(
+            f"{name}: NUL byte at offset {offset} (row {_row(content, offset)}); expected text"
+        )
+    text = text.removeprefix("\ufeff")
+    if not text or text.isspace():
+        raise DataError(f"{name}: the file is empty: it holds nothing but white space")
+    return text
+
+
+def _row(content: bytes, offset: int) -> int:
+    before = content[:offset]
+    return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
+
+
+def split_lines(text: str) -> list[str]:
+    """Split at LF, CRLF and CR only, as editors do; a last line end opens no further line.
+
+    `str.splitlines` also splits at form feeds, U+0085 and U+2028, which are part of a text.
+    """
+    lines = _LINE_END.split(text)
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal: the record of what a model learned from."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()

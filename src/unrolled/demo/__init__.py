@@ -1,0 +1,1 @@
+"""Demonstrations on data that packages ship: one file a task."""

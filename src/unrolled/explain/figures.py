@@ -1,0 +1,121 @@
+"""The same pictures by matplotlib, for a PNG, SVG or PDF file of their own."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unrolled.artifact import write_files
+from unrolled.errors import ConfigError
+from unrolled.explain.alignment import checked
+from unrolled.explain.curves import Log, best_epoch, charts
+from unrolled.explain.labels import short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+MOST_NUMBERED_COLUMNS = 20
+# Looked for in this order; each fills in the characters that those before it lack.
+FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK KR",
+    "Noto Sans CJK JP",
+    "Noto Sans KR",
+    "NanumGothic",
+    "Malgun Gothic",
+    "Apple SD Gothic Neo",
+)
+
+
+def alignment_figure(
+    weights: Any,
+    source: Sequence[str],
+    target: Sequence[str],
+    *,
+    title: str = "Alignment",
+    source_unit: str = "token",
+    target_unit: str = "token",
+) -> Figure:
+    """Draw weights [T, S] as a heat map: target tokens down, source tokens across.
+
+    Raises `ConfigError` without matplotlib and `ValueError` where the weights are not an alignment
+    of the tokens.
+    """
+    array = checked(weights, target, source)
+    figure = _figure(1.6 + 0.36 * len(source), 1.5 + 0.36 * len(target))
+    axes = figure.subplots()
+    image = axes.imshow(array, vmin=0, vmax=1, cmap="Blues", aspect="equal")
+    fonts = _fonts()
+    axes.set_xticks(range(len(source)), [short(s) for s in source], fontfamily=fonts)
+    axes.set_yticks(range(len(target)), [short(t) for t in target], fontfamily=fonts)
+    if max((len(s) for s in source), default=0) > 2:
+        axes.tick_params(axis="x", rotation=60)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel(f"{source_unit}s read")
+    axes.set_ylabel(f"{target_unit}s written")
+    axes.set_title(title, fontfamily=fonts)
+    if len(source) <= MOST_NUMBERED_COLUMNS:
+        for t, row in enumerate(array):
+            for s, weight in enumerate(row):
+                if weight >= 0.05:
+                    color = "white" if weight > 0.6 else "black"
+                    axes.text(s, t, f"{weight:.2f}", ha="center", va="center", color=color, size=7)
+    figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
+    return figure
+
+
+def learning_curves_figure(log: Log) -> Figure:
+    """Draw losses [nats], rates [%] and BLEU by epoch, side by side, as far as the log has them.
+
+    Raises `ConfigError` without matplotlib or where the log holds nothing to draw.
+    """
+    found = charts(log)
+    if not found:
+        raise ConfigError("the training log holds no loss and no metric to draw")
+    figure = _figure(4.6 * len(found), 3.4)
+    best = best_epoch(log)
+    for axes, chart in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+        for line, style in zip(chart.series, ("o-", "s--", "D:", "^-."), strict=False):
+            axes.plot(*zip(*line.points, strict=True), style, label=line.name)
+        if best is not None:
+            axes.axvline(best, color="gray", linestyle=(0, (2, 3)), label="best")
+        axes.set_title(chart.title)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(chart.y_title)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+    return figure
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure whole or not at all; the ending of `path` says whether PNG, SVG or PDF.
+
+    Raises `ConfigError` for another ending.
+    """
+    place = Path(path)
+    ending = place.suffix.lower().lstrip(".")
+    if ending not in FORMATS:
+        raise ConfigError(f"{place}: cannot draw a {ending!r} file; one of: {', '.join(FORMATS)}")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=ending, dpi=150)
+    write_files(place.parent, {place.name: buffer.getvalue()})
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ConfigError("pictures need matplotlib: pip install 'unrolled[plot]'") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _fonts() -> list[str]:
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return [name for name in FONTS if name in installed]

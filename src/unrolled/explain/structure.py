@@ -1,0 +1,140 @@
+"""A network as text: a table of its parameters, and a drawing of it unrolled over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from unrolled.spec import ClassifierSpec, ModelConfig, NetworkSpec, RecurrentSpec, TranslatorSpec
+
+NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
+BOX, GAP = 8, 3
+
+
+def parameter_table(weights: Mapping[str, NDArray[Any]]) -> str:
+    """Return one line a parameter: name, shape, count; and the total."""
+    rows = [
+        (name, " x ".join(map(str, value.shape)) or "1", value.size)
+        for name, value in sorted(weights.items())
+    ]
+    name_width = max(len("parameter"), *(len(name) for name, _, _ in rows))
+    shape_width = max(len("shape"), *(len(shape) for _, shape, _ in rows))
+    line = f"{{:<{name_width}}}  {{:>{shape_width}}}  {{:>12}}"
+    total = sum(count for _, _, count in rows)
+    body = [line.format(name, shape, f"{count:,}") for name, shape, count in rows]
+    head = line.format("parameter", "shape", "count")
+    return "\n".join([head, "-" * len(head), *body, line.format("total", "", f"{total:,}")])
+
+
+def describe(config: ModelConfig) -> str:
+    """Return what the model is, in a few lines of words."""
+    spec = config.network
+    if isinstance(spec, ClassifierSpec):
+        pooled: str = spec.pooling
+        if spec.attention is not None:
+            pooled = f"{spec.attention.kind} attention"
+        lines = [
+            f"classify: {spec.vocab_size} {config.data.source_vocabulary.tokens}s in the "
+            f"vocabulary, {spec.num_classes} classes",
+            f"embedding of {spec.embedding_size}, {stack_words(spec.recurrent)}, "
+            f"pooled by {pooled}",
+        ]
+    else:
+        attention = spec.attention.kind + " attention" if spec.attention else "no attention"
+        lines = [
+            f"translate: {spec.source_vocab_size} source {config.data.source_vocabulary.tokens}s, "
+            f"{spec.target_vocab_size} target {config.data.target_vocabulary.tokens}s",
+            f"encoder: embedding of {spec.source_embedding_size}, {stack_words(spec.encoder)}",
+            f"decoder: embedding of {spec.target_embedding_size}, {stack_words(spec.decoder)}, "
+            f"{attention}",
+        ]
+    return "\n".join(lines)
+
+
+def stack_words(spec: RecurrentSpec) -> str:
+    """Return a recurrent stack in words."""
+    layers = f"{spec.num_layers} {NAMES[spec.cell]} layer{'s' if spec.num_layers > 1 else ''}"
+    widths = "/".join(map(str, dict.fromkeys(spec.hidden_sizes)))
+    way = f", both directions ({spec.merge})" if spec.bidirectional else ""
+    return f"{layers} of {widths}{way}"
+
+
+def draw(spec: NetworkSpec) -> str:
+    """Return the network unrolled over time: a column a time step, information flowing upwards.
+
+    `->` carries the state to the next step, `<->` in both directions.
+    """
+    if isinstance(spec, ClassifierSpec):
+        return _draw_classifier(spec)
+    return _draw_translator(spec)
+
+
+def _draw_classifier(spec: ClassifierSpec) -> str:
+    steps = ["x[1]", "x[2]", "x[T]"]
+    body = _stack(spec.recurrent, steps)
+    width = max(map(len, body))
+    pooled = {
+        "attention": f"attention pooling ({spec.attention.kind if spec.attention else ''})",
+        "last": "last state",
+        "mean": "mean over time",
+        "max": "maximum over time",
+    }[spec.pooling]
+    top = [
+        f"{spec.num_classes} classes",
+        "^",
+        f"linear {spec.recurrent.output_size} -> {spec.num_classes}",
+        "^",
+        pooled,
+    ]
+    return "\n".join([line.center(width).rstrip() for line in top] + body)
+
+
+def _draw_translator(spec: TranslatorSpec) -> str:
+    encoder = _stack(spec.encoder, ["x[1]", "x[2]", "x[S]"])
+    decoder = _stack(spec.decoder, ["<s>", "y[1]", "y[T]"], outputs=["y[1]", "y[2]", "</s>"])
+    height = max(len(encoder), len(decoder))
+    encoder = [""] * (height - len(encoder)) + encoder
+    decoder = [""] * (height - len(decoder)) + decoder
+    left = max(map(len, encoder))
+    bridge = height - 3
+    arrow = "  == bridge ==>  "
+    rows = [
+        f"{a:<{left}}{arrow if i == bridge else ' ' * len(arrow)}{b}".rstrip()
+        for i, (a, b) in enumerate(zip(encoder, decoder, strict=True))
+    ]
+    if spec.attention is None:
+        return "\n".join(rows)
+    note = {
+        "additive": "the decoder's cell reads a context c[t] from all encoder outputs",
+        "dot": "a context c[t] from all encoder outputs joins each decoder output",
+    }
+    kind = spec.attention.kind
+    text = f"{kind} attention: {note.get(kind, note['dot'])}"
+    return "\n".join([text, "", *rows])
+
+
+def _stack(spec: RecurrentSpec, inputs: list[str], outputs: list[str] | None = None) -> list[str]:
+    """Draw a stack over three time steps, the last one set apart by dots."""
+    link = "<->" if spec.bidirectional else "-->"
+    columns = len(inputs)
+    width = BOX * columns + GAP * columns
+
+    def row(parts: list[str], between: str = "") -> str:
+        cells = [part.center(BOX) for part in parts]
+        dots = (between and "...").center(GAP)
+        return (cells[0] + between.center(GAP) + cells[1] + dots + " " * 0 + cells[2]).rstrip()
+
+    arrows = row(["^"] * columns)
+    lines = []
+    if outputs:
+        lines += [row(outputs), arrows]
+    else:
+        lines.append(arrows)
+    for layer in reversed(range(spec.num_layers)):
+        name = f"{NAMES[spec.cell]} {spec.hidden_sizes[layer]}"
+        box = [f"[{name.center(BOX - 2)}]"] * columns
+        lines += [f"{row(box, link):<{width}}  layer {layer + 1}", arrows]
+    lines.append(row(inputs))
+    return lines

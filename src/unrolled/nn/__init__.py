@@ -1,0 +1,6 @@
+"""Layers and networks for training, in torch; each builds from the same spec as `runtime`."""
+
+from unrolled.nn.attention import Attention, AttentionPooling
+from unrolled.nn.rnn import GRU, LSTM, RNN, recurrent
+
+__all__ = ["GRU", "LSTM", "RNN", "Attention", "AttentionPooling", "recurrent"]

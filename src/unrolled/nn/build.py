@@ -1,0 +1,17 @@
+"""From a network spec to a module to train."""
+
+from __future__ import annotations
+
+from unrolled.nn.heads import Classifier
+from unrolled.nn.translator import Translator
+from unrolled.spec import ClassifierSpec, Engine, NetworkSpec
+
+
+def build(spec: NetworkSpec, *, engine: Engine = "auto") -> Classifier | Translator:
+    """Return the module that `spec` names, its weights fresh.
+
+    Raises ConfigError where the spec's sizes do not fit together.
+    """
+    if isinstance(spec, ClassifierSpec):
+        return Classifier(spec, engine=engine)
+    return Translator(spec, engine=engine)

@@ -1,0 +1,92 @@
+"""Which engine runs a layer, and why: a choice made anew at every call, never remembered."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from unrolled.errors import EngineError
+from unrolled.ops import kernels, reference
+from unrolled.ops.layer import LayerFunction
+from unrolled.spec import Engine, RecurrentSpec
+
+ENGINES: dict[str, LayerFunction] = {"reference": reference.layer, "torch": kernels.layer}
+
+
+class Choice(NamedTuple):
+    """The engine that runs, and a sentence why."""
+
+    name: str
+    reason: str
+
+
+class Request(NamedTuple):
+    """What an engine would have to compute."""
+
+    spec: RecurrentSpec
+    device: torch.device
+    dtype: torch.dtype
+    training: bool
+    return_states: bool
+
+
+def choose(
+    spec: RecurrentSpec,
+    *,
+    engine: Engine,
+    device: torch.device,
+    dtype: torch.dtype,
+    training: bool,
+    return_states: bool = False,
+) -> Choice:
+    """Return the engine for a request; `engine="auto"` takes the fastest that can compute it.
+
+    Raises EngineError where an engine chosen by name cannot, saying what it lacks and which can.
+    """
+    request = Request(spec, device, dtype, training, return_states)
+    if engine != "auto":
+        lack = _lack(engine, request)
+        if lack:
+            able = [name for name in ENGINES if name != engine and not _lack(name, request)]
+            raise EngineError(
+                f"engine {engine!r} cannot run this layer: {lack}. "
+                f"Use engine='auto' or {' or '.join(repr(name) for name in able)}."
+            )
+        return Choice(engine, "chosen by name")
+    if _transformed():
+        return Choice("reference", "inside a torch.func transform, which fast kernels do not serve")
+    lack = _lack("native", request)
+    if not lack:
+        return Choice("native", "the native kernels compute this request")
+    lack = _lack("torch", request)
+    if not lack:
+        return Choice("torch", "torch's kernels compute this request")
+    return Choice("reference", f"torch's kernels cannot: {lack}")
+
+
+def _lack(engine: str, request: Request) -> str:
+    """Return what keeps `engine` from computing `request`, or an empty string."""
+    if engine == "reference":
+        return ""
+    return _native_lack(request) if engine == "native" else _torch_lack(request)
+
+
+def _native_lack(request: Request) -> str:
+    return "this installation has no native training kernels"
+
+
+def _torch_lack(request: Request) -> str:
+    spec = request.spec
+    if spec.reset == "before":
+        return "torch's GRU has only reset='after'"
+    if spec.recurrent_dropout and request.training:
+        return "torch's kernels have no recurrent_dropout in training"
+    if spec.cell == "lstm" and request.return_states:
+        return "torch's LSTM does not return the cell state of every step (return_states=True)"
+    return ""
+
+
+def _transformed() -> bool:
+    """Whether a torch.func transform (vmap, grad, jvp, ...) is running."""
+    return torch._C._functorch.peek_interpreter_stack() is not None

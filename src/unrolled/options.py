@@ -1,0 +1,192 @@
+"""What a user may set for each task: one struct a task.
+
+The command's flags, the configuration file's keys and the estimators' parameters are all made
+from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import msgspec
+from msgspec import Meta
+
+from unrolled.errors import ConfigError, did_you_mean
+from unrolled.spec import (
+    AttentionKind,
+    Merge,
+    Nonlinearity,
+    Pooling,
+    RecurrentSpec,
+    Reset,
+    Struct,
+    Task,
+    Tokens,
+    TrainSpec,
+)
+
+S = TypeVar("S", bound=Struct)
+
+CellName = Literal["rnn", "lstm", "gru"]
+AttentionName = Literal["none", "additive", "dot", "general", "concat"]
+TokensName = Literal["auto", "char", "word", "bpe"]
+
+
+class RecurrentOptions(Struct, frozen=True, kw_only=True):
+    """Choices that every task's recurrent layers share."""
+
+    cell: Annotated[CellName, Meta(description="Recurrent cell.")] = "gru"
+    nonlinearity: Annotated[Nonlinearity, Meta(description="Of the vanilla RNN.")] = "tanh"
+    reset: Annotated[
+        Reset, Meta(description="GRU: reset gate after or before the recurrent product.")
+    ] = "after"
+    bidirectional: Annotated[
+        bool, Meta(description="Read in both directions (translate: the encoder).")
+    ] = True
+    merge: Annotated[Merge, Meta(description="How the two directions are joined.")] = "concat"
+    residual: Annotated[bool, Meta(description="Add each layer's input to its output.")] = False
+    hidden_size: Annotated[int, Meta(ge=1, description="Units H of each recurrent layer.")] = 128
+    embedding_size: Annotated[int, Meta(ge=1, description="Width of the embeddings.")] = 128
+    dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Dropout between layers and before the output.")
+    ] = 0.2
+    recurrent_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Dropout on h[t-1], one mask a sequence.")
+    ] = 0.0
+    init: Annotated[
+        Literal["torch", "orthogonal"],
+        Meta(description="Recurrent weights: torch's uniform, or orthogonal and forget bias 1."),
+    ] = "orthogonal"
+    initial_state: Annotated[
+        Literal["zeros", "learned"], Meta(description="The state before the first step.")
+    ] = "zeros"
+    min_count: Annotated[int, Meta(ge=1, description="Keep units seen this often.")] = 1
+    max_size: Annotated[int, Meta(ge=8, description="Largest vocabulary.")] = 30_000
+    max_length: Annotated[
+        int, Meta(ge=1, description="Longer sequences are cut here, and counted.")
+    ] = 400
+    lowercase: Annotated[bool, Meta(description="Lower-case the text first.")] = False
+
+
+class ClassifyOptions(RecurrentOptions, frozen=True, kw_only=True):
+    """Many to one: a text (or any token sequence) to one of several labels."""
+
+    text: Annotated[str, Meta(description="Column that holds the text.")] = "text"
+    label: Annotated[str, Meta(description="Column that holds the label.")] = "label"
+    tokens: Annotated[
+        TokensName, Meta(description="Unit of the text; auto: char where texts have no spaces.")
+    ] = "auto"
+    layers: Annotated[int, Meta(ge=1, description="Stacked recurrent layers.")] = 1
+    pooling: Annotated[
+        Pooling, Meta(description="What the label is read from: last state, mean, max, attention.")
+    ] = "attention"
+    attention: Annotated[AttentionKind, Meta(description="Scorer, where pooling is attention.")] = (
+        "additive"
+    )
+    attention_size: Annotated[
+        int, Meta(ge=0, description="Width of additive and concat scorers (0: hidden size).")
+    ] = 0
+
+
+class TranslateOptions(RecurrentOptions, frozen=True, kw_only=True):
+    """Many to many, delayed: one sequence in, another out, through an encoder and a decoder."""
+
+    source: Annotated[str, Meta(description="Column that holds the input sequence.")] = "source"
+    target: Annotated[str, Meta(description="Column that holds the output sequence.")] = "target"
+    source_tokens: Annotated[TokensName, Meta(description="Unit of the source.")] = "auto"
+    target_tokens: Annotated[TokensName, Meta(description="Unit of the target.")] = "auto"
+    encoder_layers: Annotated[int, Meta(ge=1, description="Stacked encoder layers.")] = 1
+    decoder_layers: Annotated[int, Meta(ge=1, description="Stacked decoder layers.")] = 1
+    attention: Annotated[
+        AttentionName,
+        Meta(description="additive (Bahdanau), dot, general, concat (Luong), or none."),
+    ] = "additive"
+    attention_size: Annotated[
+        int, Meta(ge=0, description="Width of additive and concat scorers (0: hidden size).")
+    ] = 0
+    input_feeding: Annotated[
+        bool, Meta(description="Luong: feed the attentional state to the next step.")
+    ] = False
+    share_parameters: Annotated[
+        bool, Meta(description="Use the encoder's recurrent weights in the decoder.")
+    ] = False
+    beam: Annotated[int, Meta(ge=1, description="Beam width in evaluation.")] = 1
+
+
+OPTIONS: dict[Task, type[ClassifyOptions] | type[TranslateOptions]] = {
+    "classify": ClassifyOptions,
+    "translate": TranslateOptions,
+}
+
+
+def recurrent_spec(
+    options: RecurrentOptions, *, input_size: int, layers: int, decoder: bool = False
+) -> RecurrentSpec:
+    """Return the recurrent stack that `options` describe; a decoder reads forwards only."""
+    return RecurrentSpec(
+        cell=options.cell,
+        input_size=input_size,
+        hidden_sizes=(options.hidden_size,) * layers,
+        nonlinearity=options.nonlinearity,
+        bidirectional=options.bidirectional and not decoder,
+        merge=options.merge,
+        reset=options.reset,
+        residual=options.residual,
+        initial_state="zeros" if decoder else options.initial_state,
+        dropout=options.dropout,
+        recurrent_dropout=options.recurrent_dropout,
+        init=options.init,
+    )
+
+
+def defaults(struct: type[Struct]) -> dict[str, Any]:
+    """Return every field of `struct` with its default."""
+    return {f.name: f.default for f in msgspec.structs.fields(struct)}
+
+
+def build(struct: type[S], values: Mapping[str, Any], *, where: str) -> S:
+    """Return `struct` filled from `values` over its defaults.
+
+    Raises ConfigError, naming `where` the value came from, the key and what was expected.
+    """
+    known = [f.name for f in msgspec.structs.fields(struct)]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}.{did_you_mean(key, known)}")
+    try:
+        return msgspec.convert(dict(values), struct, strict=True)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at ")
+        key = path.strip("`").removeprefix("$.")
+        raise ConfigError(f"{where}: {key} = {values.get(key)!r}: {_plain(text)}") from None
+
+
+def split(task: Task, values: Mapping[str, Any], *, where: str) -> tuple[Any, TrainSpec]:
+    """Return the task's options and the training spec from one flat mapping of both.
+
+    Raises ConfigError for a key that is in neither, with the nearest known one.
+    """
+    task_keys = {f.name for f in msgspec.structs.fields(OPTIONS[task])}
+    train_keys = {f.name for f in msgspec.structs.fields(TrainSpec)}
+    for key in values:
+        if key not in task_keys | train_keys:
+            near = did_you_mean(key, sorted(task_keys | train_keys))
+            raise ConfigError(f"{where}: unknown key {key!r}.{near}")
+    options = build(OPTIONS[task], {k: v for k, v in values.items() if k in task_keys}, where=where)
+    training = build(TrainSpec, {k: v for k, v in values.items() if k in train_keys}, where=where)
+    return options, training
+
+
+def resolve_tokens(choice: TokensName, suggested: Tokens) -> Tokens:
+    """Return `choice`, or what the data suggests where the choice is `auto`."""
+    return suggested if choice == "auto" else choice
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """Return the strings of a Literal annotation, empty for any other."""
+    return tuple(a for a in get_args(annotation) if isinstance(a, str))
+
+
+def _plain(message: str) -> str:
+    return message.replace("`", "").replace("Invalid enum value", "not one of the known values:")

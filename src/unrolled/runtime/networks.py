@@ -1,0 +1,218 @@
+"""The encoder-decoder without torch: encode once, then one decoder step at a time.
+
+Teacher forcing, greedy search and beam search all go through `TranslatorNetwork.step`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unrolled.runtime.attention import Attention
+from unrolled.runtime.heads import ClassifierNetwork, last_layer
+from unrolled.runtime.recurrent import Recurrent
+from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
+from unrolled.spec import RecurrentSpec, TranslatorSpec
+from unrolled.validation import check_network, readout_input_size
+
+__all__ = ["ClassifierNetwork", "DecoderState", "Memory", "TranslatorNetwork"]
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What a decoder step reads of the step before, for B rows.
+
+    `recurrent` is the stack's state as `Recurrent.step` takes it; `readout` [B, R] is r_{t-1} where
+    input feeding reads it.
+    """
+
+    recurrent: Any
+    readout: Array | None
+
+    def take(self, rows: Array) -> DecoderState:
+        """Return the state of the rows picked, in their order; a row may be picked twice."""
+        readout = None if self.readout is None else self.readout[rows]
+        return DecoderState(_take_rows(self.recurrent, rows), readout)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the encoder left: outputs [N, S, M], lengths [N], attention keys, first state."""
+
+    values: Array
+    lengths: Array
+    keys: Array | None
+    first: DecoderState
+
+    def take(self, rows: Array) -> Memory:
+        """Return the memory of the rows picked, in their order."""
+        keys = None if self.keys is None else self.keys[rows]
+        return Memory(self.values[rows], self.lengths[rows], keys, self.first.take(rows))
+
+
+class Step(NamedTuple):
+    """One step: log p(next token) [N, K, V], attention [N, K, S] or None, the state after."""
+
+    log_probs: Array
+    weights: Array | None
+    state: DecoderState
+
+
+class TeacherForced(NamedTuple):
+    """log p(y_t | y_<t, x) [N, T, V] and, with attention, each step's alignment [N, T, S]."""
+
+    log_probs: Array
+    alignments: Array | None
+
+
+class TranslatorNetwork:
+    """The numpy twin of `unrolled.nn.translator.Translator`, from the same spec and weights.
+
+    Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing.
+    """
+
+    def __init__(self, spec: TranslatorSpec, weights: Weights) -> None:
+        check_network(spec)
+        self.spec = spec
+        self.source_embedding = take(
+            weights, "source_embedding.weight", (spec.source_vocab_size, spec.source_embedding_size)
+        )
+        self.target_embedding = take(
+            weights, "target_embedding.weight", (spec.target_vocab_size, spec.target_embedding_size)
+        )
+        with part_of_model("encoder"):
+            self.encoder = Recurrent(spec.encoder, under(weights, "encoder"))
+        with part_of_model("decoder"):
+            self.decoder = Recurrent(spec.decoder, under(weights, "decoder"))
+        self.attention: Attention | None = None
+        if spec.attention is not None:
+            with part_of_model("attention"):
+                self.attention = Attention(spec.attention, weights, "attention.")
+        self.bridge_h, self.bridge_c = _bridge(spec, weights)
+        self.readout = Linear(weights, "readout", readout_input_size(spec), spec.readout_size)
+        self.output = Linear(weights, "output", spec.readout_size, spec.target_vocab_size)
+
+    @property
+    def additive(self) -> bool:
+        """Whether the context enters the cell (Bahdanau) instead of joining its output (Luong)."""
+        return self.spec.attention is not None and self.spec.attention.kind == "additive"
+
+    def encode(self, source: Array, lengths: Array) -> Memory:
+        """Read source [N, S] with lengths [N] of 1 or more."""
+        values, state = self.encoder(self.source_embedding[source], lengths=lengths)
+        keys = None if self.attention is None else self.attention.precompute(values)
+        return Memory(values, lengths, keys, self._first(state))
+
+    def _first(self, encoded: Any) -> DecoderState:
+        encoder, decoder = self.spec.encoder, self.spec.decoder
+        h_n, c_n = encoded if encoder.cell == "lstm" else (encoded, None)
+        read_h = np.concatenate(tuple(last_layer(encoder, h_n)), axis=-1)
+        layers = range(decoder.num_layers)
+        h = _split(np.tanh(self.bridge_h(read_h)), [decoder.state_size(layer) for layer in layers])
+        readout = None
+        if self.spec.input_feeding:
+            readout = np.zeros((len(read_h), self.spec.readout_size), dtype=read_h.dtype)
+        if self.bridge_c is None:
+            return DecoderState(h, readout)
+        read_c = read_h
+        if c_n is not None:
+            read_c = np.concatenate(tuple(last_layer(encoder, c_n)), axis=-1)
+        c = _split(self.bridge_c(read_c), list(decoder.hidden_sizes))
+        return DecoderState((h, c), readout)
+
+    def step(self, tokens: Array, state: DecoderState, memory: Memory) -> Step:
+        """Advance K hypotheses of each of N rows by one token: tokens [N, K], state of N * K rows.
+
+        The hypotheses of a row share its memory.
+        """
+        rows, beam = tokens.shape
+        embedded = self.target_embedding[tokens.reshape(-1)]
+        context, weights = None, None
+        x = embedded
+        if self.additive:
+            query = _top_h(self.spec.decoder, state.recurrent)
+            context, weights = self._attend(query, rows, memory)
+            x = np.concatenate([embedded, context], axis=-1)
+        elif state.readout is not None:
+            x = np.concatenate([embedded, state.readout], axis=-1)
+        y, recurrent = self.decoder.step(x, state.recurrent)
+        joined = [y]
+        if context is not None:
+            joined += [context, embedded]
+        elif self.attention is not None:
+            context, weights = self._attend(y, rows, memory)
+            joined.append(context)
+        readout = np.tanh(self.readout(np.concatenate(joined, axis=-1)))
+        log_probs = log_softmax(self.output(readout)).reshape(rows, beam, -1)
+        fed = readout if self.spec.input_feeding else None
+        return Step(log_probs, weights, DecoderState(recurrent, fed))
+
+    def _attend(self, query: Array, rows: int, memory: Memory) -> tuple[Array, Array]:
+        assert self.attention is not None
+        context, weights = self.attention(
+            query.reshape(rows, -1, query.shape[-1]), memory.values, memory.lengths, memory.keys
+        )
+        return context.reshape(len(query), -1), weights
+
+    def teacher_forced(
+        self, source: Array, lengths: Array, target_in: Array, target_lengths: Array
+    ) -> TeacherForced:
+        """Score target_in [N, T], which starts with `<s>`, step by step.
+
+        Steps past a row's target length are zero in both results.
+        """
+        memory = self.encode(source, lengths)
+        state = memory.first
+        log_probs, alignments = [], []
+        for t in range(target_in.shape[1]):
+            result = self.step(target_in[:, t : t + 1], state, memory)
+            state = result.state
+            log_probs.append(result.log_probs)
+            if result.weights is not None:
+                alignments.append(result.weights)
+        inside = (np.arange(target_in.shape[1]) < target_lengths[:, None])[:, :, None]
+        return TeacherForced(
+            np.where(inside, np.concatenate(log_probs, axis=1), 0),
+            np.where(inside, np.concatenate(alignments, axis=1), 0) if alignments else None,
+        )
+
+    def log_probs(
+        self, source: Array, lengths: Array, target_in: Array, target_lengths: Array
+    ) -> Array:
+        """Return log p(y_t | y_<t, x) for every token of the vocabulary, [N, T, V]."""
+        return self.teacher_forced(source, lengths, target_in, target_lengths).log_probs
+
+
+def _bridge(spec: TranslatorSpec, weights: Weights) -> tuple[Linear, Linear | None]:
+    encoder, decoder = spec.encoder, spec.decoder
+    last, directions = encoder.num_layers - 1, encoder.num_directions
+    read = directions * encoder.state_size(last)
+    h_sizes = sum(decoder.state_size(layer) for layer in range(decoder.num_layers))
+    bridge_h = Linear(weights, "bridge.h", read, h_sizes)
+    if decoder.cell != "lstm":
+        return bridge_h, None
+    if encoder.cell == "lstm":
+        read = directions * encoder.hidden_sizes[last]
+    return bridge_h, Linear(weights, "bridge.c", read, sum(decoder.hidden_sizes))
+
+
+def _split(states: Array, sizes: list[int]) -> Array | tuple[Array, ...]:
+    """Cut [N, sum of H_l] into [L, N, H], or a tuple of [1, N, H_l] where widths differ."""
+    parts = np.split(states, np.cumsum(sizes)[:-1], axis=-1)
+    if len(set(sizes)) == 1:
+        return np.stack(parts)
+    return tuple(part[None] for part in parts)
+
+
+def _top_h(spec: RecurrentSpec, state: Any) -> Array:
+    top: Array = last_layer(spec, state[0] if spec.cell == "lstm" else state)[0]
+    return top
+
+
+def _take_rows(state: Any, rows: Array) -> Any:
+    """Pick rows of every array of a recurrent state; rows lie on the second axis of each."""
+    if isinstance(state, tuple):
+        return tuple(_take_rows(part, rows) for part in state)
+    return state[:, rows]

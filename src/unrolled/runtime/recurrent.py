@@ -1,0 +1,228 @@
+"""Recurrent layers without torch: the same stack as `unrolled.nn`, in numpy, for inference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unrolled.runtime import layer as engine
+from unrolled.runtime.layer import Array
+from unrolled.shapes import check_shapes, check_spec, spec_from_shapes, suffixes
+from unrolled.spec import Merge, Nonlinearity, RecurrentSpec, Reset
+
+Stacked: TypeAlias = Array | tuple[Array, ...]
+State: TypeAlias = Stacked | tuple[Stacked, Stacked]
+
+
+class Recurrent:
+    """A stack of recurrent layers over weights with torch's names; state goes in and comes out.
+
+    Equations and shapes are those of `unrolled.nn.RNN`, `LSTM` and `GRU`; the batch comes first.
+    Computes in float64 where `weights` are float64, else in float32. Raises ValueError where the
+    weights' names or shapes are not those of `spec`.
+    """
+
+    def __init__(self, spec: RecurrentSpec, weights: Mapping[str, ArrayLike]) -> None:
+        check_spec(spec)
+        arrays = {name: np.asarray(value) for name, value in weights.items()}
+        check_shapes(spec, {name: value.shape for name, value in arrays.items()})
+        wide = any(value.dtype == np.float64 for value in arrays.values())
+        self.dtype = np.dtype(np.float64 if wide else np.float32)
+        self.spec = spec
+        self.weights: dict[str, Array] = {
+            name: np.array(value, dtype=self.dtype) for name, value in arrays.items()
+        }
+        self._layers = [
+            tuple(self._pack(suffix) for suffix in suffixes(spec, k))
+            for k in range(spec.num_layers)
+        ]
+
+    @classmethod
+    def from_state_dict(
+        cls,
+        mapping: Mapping[str, Any],
+        *,
+        nonlinearity: Nonlinearity = "tanh",
+        merge: Merge = "concat",
+        reset: Reset = "after",
+        residual: bool = False,
+    ) -> Self:
+        """Return the layer of a torch.nn or `unrolled.nn` state_dict (arrays or CPU tensors).
+
+        Cell, widths, directions, biases and projection are read from names and shapes; what those
+        cannot tell is given by keyword. Raises ValueError naming the key that does not fit.
+        """
+        arrays = {name: np.asarray(value) for name, value in mapping.items()}
+        spec = spec_from_shapes(
+            {name: value.shape for name, value in arrays.items()},
+            nonlinearity=nonlinearity,
+            merge=merge,
+            reset=reset,
+            residual=residual,
+        )
+        return cls(spec, arrays)
+
+    def _pack(self, suffix: str) -> engine.Weights:
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        ih, hh, b_ih, b_hh, hr = (self.weights.get(name + suffix) for name in names)
+        assert ih is not None
+        assert hh is not None
+        return engine.pack(self.spec, ih, hh, b_ih, b_hh, hr)
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: State | None = None,
+        lengths: Sequence[int] | NDArray[np.integer] | None = None,
+    ) -> tuple[Array, State]:
+        """Run the stack over x [N, T, I] and return y [N, T, out] and the last state.
+
+        `lengths` [N] in 0..T, in any order, end each row: y is zero past it and the state is each
+        row's own last. `state` is h [L*D, N, P], for LSTM (h, c) with c [L*D, N, H]; a tuple of
+        [D, N, H_l] in place of each where widths differ. Left out, it is zero or learned. Raises
+        ValueError for what does not fit.
+        """
+        spec = self.spec
+        values = np.asarray(x, dtype=self.dtype)
+        if values.ndim != 3 or values.shape[2] != spec.input_size or not values.shape[1]:
+            raise ValueError(
+                f"the input must be [N, T, {spec.input_size}] with T at least 1, "
+                f"got {list(values.shape)}"
+            )
+        ends = _check_lengths(lengths, *values.shape[:2])
+        h, c = self._split(state, len(values))
+        for k, weights in enumerate(self._layers):
+            y, h[k], c_k = engine.run(spec, weights, values, h[k], c[k] if c else None, ends)
+            if c_k is not None:
+                c[k] = c_k
+            y = _merge(spec, y)
+            values = y + values if spec.residual and k else y
+        return values, self._join(h, c)
+
+    def step(
+        self, x: ArrayLike, state: State | None = None, out: Array | None = None
+    ) -> tuple[Array, State]:
+        """Advance one time step: x [N, I] -> y [N, P] and the new state; x [I] -> y [P].
+
+        For x [I] the state has no N: h [L, P]. `out`, where given, receives y and is returned.
+        Raises ValueError for a bidirectional stack, which needs the whole sequence, and for shapes
+        that do not fit.
+        """
+        spec = self.spec
+        if spec.bidirectional:
+            raise ValueError("a bidirectional layer has no single step: it reads from the end")
+        values = np.asarray(x, dtype=self.dtype)
+        single = values.ndim == 1
+        if values.ndim not in (1, 2) or values.shape[-1] != spec.input_size:
+            raise ValueError(
+                f"a step's input must be [N, {spec.input_size}] or [{spec.input_size}], "
+                f"got {list(values.shape)}"
+            )
+        if single:
+            values = values[None]
+        h, c = self._split(state, len(values), single=single)
+        for k, (w,) in enumerate(self._layers):
+            gx = engine.input_product(spec, w, values)
+            y, c_new = engine.cell(spec, w, gx, h[k][0], c[k][0] if c else None)
+            h[k] = y[None]
+            if c_new is not None:
+                c[k] = c_new[None]
+            values = y + values if spec.residual and k else y
+        y = values[0] if single else values
+        if out is not None:
+            np.copyto(out, y)
+            y = out
+        return y, self._join(h, c, single=single)
+
+    def _split(
+        self, state: State | None, rows: int, *, single: bool = False
+    ) -> tuple[list[Array], list[Array]]:
+        """Return h and c per layer, [D, N, P] and [D, N, H] (c empty but for LSTM)."""
+        spec, lstm = self.spec, self.spec.cell == "lstm"
+        if state is None:
+            h = [self._first("h0", k, rows) for k in range(spec.num_layers)]
+            return h, [self._first("c0", k, rows) for k in range(spec.num_layers)] if lstm else []
+        if not lstm:
+            return self._parts("h", state, rows, single), []
+        if not isinstance(state, (tuple, list)) or len(state) != 2:
+            raise ValueError("LSTM takes its state as a pair (h, c)")
+        return self._parts("h", state[0], rows, single), self._parts("c", state[1], rows, single)
+
+    def _first(self, name: str, k: int, rows: int) -> Array:
+        spec = self.spec
+        width = spec.state_size(k) if name == "h0" else spec.hidden_sizes[k]
+        first = np.zeros((spec.num_directions, rows, width), self.dtype)
+        if spec.initial_state == "learned":
+            for d, suffix in enumerate(suffixes(spec, k)):
+                first[d] = self.weights[name + suffix]
+        return first
+
+    def _parts(self, kind: str, value: Any, rows: int, single: bool) -> list[Array]:
+        spec, batch = self.spec, () if single else (rows,)
+        widths = [
+            spec.state_size(k) if kind == "h" else spec.hidden_sizes[k]
+            for k in range(spec.num_layers)
+        ]
+        if isinstance(value, (tuple, list)):
+            parts = [np.asarray(part, dtype=self.dtype) for part in value]
+            wanted = [(spec.num_directions, *batch, width) for width in widths]
+            if [part.shape for part in parts] != wanted:
+                raise ValueError(
+                    f"{kind} of the state must be one array per layer of shapes "
+                    f"{[list(shape) for shape in wanted]}, got {[list(p.shape) for p in parts]}"
+                )
+        else:
+            whole = np.asarray(value, dtype=self.dtype)
+            shape = (spec.num_layers * spec.num_directions, *batch, widths[0])
+            if len(set(widths)) > 1 or whole.shape != shape:
+                wish = list(shape) if len(set(widths)) == 1 else f"a tuple for widths {widths}"
+                raise ValueError(f"{kind} of the state must be {wish}, got {list(whole.shape)}")
+            parts = np.split(whole, spec.num_layers)
+        return [part[:, None] for part in parts] if single else parts
+
+    def _join(self, h: list[Array], c: list[Array], *, single: bool = False) -> State:
+        joined = _join(h, single)
+        return (joined, _join(c, single)) if c else joined
+
+
+def _join(parts: list[Array], single: bool) -> Stacked:
+    """Return [L*D, N, H], or a tuple of [D, N, H_l] where widths differ."""
+    if single:
+        parts = [part[:, 0] for part in parts]
+    if len({part.shape[-1] for part in parts}) > 1:
+        return tuple(parts)
+    return np.concatenate(parts)
+
+
+def _merge(spec: RecurrentSpec, y: Array) -> Array:
+    """Return the directions of y [N, T, D*P] merged as `spec.merge` says."""
+    if not spec.bidirectional or spec.merge == "concat":
+        return y
+    forward, backward = np.split(y, 2, axis=-1)
+    if spec.merge == "mul":
+        return forward * backward
+    total = forward + backward
+    return total / 2 if spec.merge == "mean" else total
+
+
+def _check_lengths(
+    lengths: Sequence[int] | NDArray[np.integer] | None, rows: int, steps: int
+) -> NDArray[np.int64] | None:
+    """Return lengths as int64 [N], or None where every row has all T steps."""
+    if lengths is None:
+        return None
+    value = np.asarray(lengths)
+    if value.shape != (rows,) or not np.issubdtype(value.dtype, np.integer):
+        raise ValueError(
+            f"lengths must be {rows} integers, one per row, got {value.dtype} {list(value.shape)}"
+        )
+    wrong = np.flatnonzero((value < 0) | (value > steps))
+    if len(wrong):
+        raise ValueError(
+            f"lengths must lie in 0..{steps} (T of the input), "
+            f"got {value[wrong[0]]} in row {wrong[0]}"
+        )
+    return None if (value == steps).all() else value.astype(np.int64)

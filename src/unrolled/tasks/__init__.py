@@ -1,0 +1,6 @@
+"""Whole tasks, from records to a trained model, as scikit-learn style estimators."""
+
+from unrolled.tasks.classify import Classifier
+from unrolled.tasks.translate import Translator
+
+__all__ = ["Classifier", "Translator"]

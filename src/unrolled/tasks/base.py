@@ -1,0 +1,240 @@
+"""What the tasks share: parameters as scikit-learn knows them, and the run from job to artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import msgspec
+
+from unrolled import __version__, artifact
+from unrolled.artifact import Artifact
+from unrolled.data.vocab import LabelVocabulary, Vocabulary
+from unrolled.errors import ConfigError, UnrolledError, did_you_mean
+from unrolled.options import OPTIONS, defaults, split
+from unrolled.spec import FORMAT_VERSION, DataSpec, ModelConfig, NetworkSpec, Task, TrainSpec
+from unrolled.tasks.card import model_card
+
+if TYPE_CHECKING:
+    from unrolled.train.loop import Job, Outcome, Watcher, Weights
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training run writes, how it reports, and whether it continues an earlier one.
+
+    Without `out` nothing is written: the model lives in memory only.
+    """
+
+    out: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    watchers: Sequence[Watcher] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about a run but its weights: what the config file will say."""
+
+    task: Task
+    network: NetworkSpec
+    data: DataSpec
+    training: TrainSpec
+    vocabularies: Mapping[str, Vocabulary | LabelVocabulary]
+    data_hash: str
+
+    def signature(self) -> str:
+        """Name this plan, so that a checkpoint is resumed only by the run that it belongs to."""
+        training = msgspec.structs.replace(self.training, max_minutes=0.0, tensorboard=False)
+        content = msgspec.json.encode([self.network, self.data, training, self.data_hash])
+        return hashlib.sha256(content).hexdigest()
+
+    def config(self) -> ModelConfig:
+        """Return the config of a model made by this plan."""
+        return ModelConfig(
+            format_version=FORMAT_VERSION,
+            task=self.task,
+            network=self.network,
+            data=self.data,
+            training=self.training,
+            data_hash=self.data_hash,
+            versions=versions(),
+        )
+
+    def artifact(
+        self, weights: Mapping[str, Any], metrics: Mapping[str, Any] | None = None
+    ) -> Artifact:
+        """Return the model that these weights make, in memory."""
+        return Artifact(self.config(), weights, self.vocabularies, metrics or {}, Path())
+
+
+def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
+    """Claim the folder, train, and leave the best model in it with its metrics and log.
+
+    `make_job(keep=..., recall=...)` builds the loop's job once the folder is known to be ours.
+    """
+    from unrolled.train.loop import fit
+
+    if run.out is not None:
+        artifact.claim(run.out, overwrite=run.overwrite, resume=run.resume)
+        if run.overwrite and not run.resume:
+            (run.out / "training" / "last.safetensors").unlink(missing_ok=True)
+    elif run.resume:
+        raise ConfigError("resume needs the model folder of the run that it continues")
+
+    def keep(weights: Weights, metrics: dict[str, Any]) -> None:
+        if run.out is not None:
+            _store(run.out, plan, weights, metrics)
+
+    def recall() -> Weights:
+        assert run.out is not None
+        return dict(artifact.load(run.out).weights)
+
+    outcome = fit(
+        make_job(keep=keep, recall=recall),
+        plan.training,
+        watchers=(*run.watchers, *_log_watchers(plan, run)),
+        folder=run.out,
+        resume=run.resume,
+    )
+    metrics = _final_metrics(outcome)
+    if run.out is None:
+        return plan.artifact(outcome.weights, metrics)
+    config = _store(run.out, plan, outcome.weights, metrics)
+    return Artifact(config, outcome.weights, plan.vocabularies, metrics, run.out)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes: unrolled, Python, numpy and, when loaded, torch."""
+    import numpy as np
+    import torch
+
+    return {
+        "unrolled": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def hash_texts(*columns: Sequence[str]) -> str:
+    """Return the SHA-256 of columns of text, in order."""
+    digest = hashlib.sha256()
+    for column in columns:
+        for text in column:
+            digest.update(text.encode("utf-8", "surrogatepass"))
+            digest.update(b"\x1f")
+        digest.update(b"\x1e")
+    return digest.hexdigest()
+
+
+def _store(
+    out: Path, plan: Plan, weights: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> ModelConfig:
+    config = plan.config()
+    return artifact.save(
+        out,
+        config=config,
+        weights=weights,
+        vocabularies=plan.vocabularies,
+        metrics=metrics,
+        card=model_card(config, metrics),
+    )
+
+
+def _final_metrics(outcome: Outcome) -> dict[str, Any]:
+    best = next(r for r in outcome.log if r["epoch"] == outcome.best_epoch)
+    return {
+        **{k: v for k, v in best.items() if k not in ("seconds", "best")},
+        "train_seconds": round(outcome.seconds, 3),
+        "epochs_run": len(outcome.log),
+    }
+
+
+def _log_watchers(plan: Plan, run: Run) -> list[Watcher]:
+    from unrolled.train.watch import LogFile, TensorBoard
+
+    if run.out is None:
+        return []
+    watchers: list[Watcher] = [LogFile(run.out)]
+    if plan.training.tensorboard:
+        watchers.append(TensorBoard(run.out))
+    return watchers
+
+
+class Estimator:
+    """Parameters and state that both estimators share.
+
+    Parameters are the task's options and the training spec in one flat set of keywords. What `fit`
+    learns is kept in attributes that end in `_`.
+    """
+
+    task: ClassVar[Task]
+
+    def __init__(self, **params: Any) -> None:
+        self._params = {**parameter_defaults(self.task), **self._known(params)}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return every parameter with its value. `deep` is there for scikit-learn."""
+        return dict(self._params)
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters; an unknown name raises ConfigError."""
+        self._params.update(self._known(params))
+        return self
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the fitted model as a model folder that `unrolled.load` reads."""
+        out = Path(folder)
+        artifact.claim(out, overwrite=overwrite)
+        fitted = self._fitted()
+        artifact.save(
+            out,
+            config=fitted.config,
+            weights=fitted.weights,
+            vocabularies=fitted.vocabularies,
+            metrics=fitted.metrics,
+            card=model_card(fitted.config, fitted.metrics),
+        )
+
+    def _split_params(self) -> tuple[Any, TrainSpec]:
+        values = {k: "none" if v is None else v for k, v in self._params.items()}
+        return split(self.task, values, where=type(self).__name__)
+
+    def _fitted(self) -> Artifact:
+        fitted: Artifact | None = getattr(self, "artifact_", None)
+        if fitted is None:
+            raise UnrolledError(f"this {type(self).__name__} is not fitted yet; call fit first")
+        return fitted
+
+    def _known(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        known = parameter_defaults(self.task)
+        for name in params:
+            if name not in known:
+                near = did_you_mean(name, known)
+                raise ConfigError(f"{type(self).__name__}: unknown parameter {name!r}.{near}")
+        return params
+
+    def __repr__(self) -> str:
+        known = parameter_defaults(self.task)
+        changed = (f"{k}={v!r}" for k, v in self._params.items() if v != known[k])
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __init_subclass__(cls) -> None:
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(name, keyword, default=value)
+                for name, value in parameter_defaults(cls.task).items()
+            ]
+        )
+
+
+def parameter_defaults(task: Task) -> dict[str, Any]:
+    """Return the flat parameters of a task's estimator with their defaults."""
+    return {**defaults(OPTIONS[task]), **defaults(TrainSpec)}

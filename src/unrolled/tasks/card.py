@@ -1,0 +1,58 @@
+"""The model card: the README.md of a model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from unrolled.spec import ModelConfig
+
+DESCRIPTIONS = {
+    "classify": "reads a sequence and names its class",
+    "translate": "reads one sequence and writes another",
+}
+
+
+def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
+    """Return the card in Markdown: what the model does, how well, how made, how to run it."""
+    rows = "\n".join(
+        f"| {name} | {value:.4g} |"
+        for name, value in metrics.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    )
+    made = ", ".join(f"{name} {version}" for name, version in config.versions.items())
+    training = config.training
+    return f"""---
+library_name: unrolled
+tags: [recurrent, {config.task}]
+---
+
+# A model that {DESCRIPTIONS[config.task]}
+
+Trained by `unrolled train {config.task}` on the columns `{config.data.source}` and
+`{config.data.target}`.
+
+## Validation
+
+| metric | value |
+| --- | --- |
+{rows}
+
+Rates are fractions. The data that they were measured on was held out from training.
+
+## Use
+
+```python
+import unrolled
+
+model = unrolled.load("this-folder")
+model.predict(["..."])
+```
+
+No training framework is needed to run it.
+
+## Made with
+
+{made}; seed {training.seed}, {training.epochs} epochs at most, {training.optimizer} at
+{training.lr:g}. Training data SHA-256 `{config.data_hash}`. Everything else is in `config.json`.
+"""

@@ -1,0 +1,289 @@
+"""Translate: one sequence in, another out, through an encoder-decoder with attention.
+
+The same shape as spelling to sound, date to date, question to answer. Training needs the `train`
+extra; a fitted translator predicts without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from unrolled.artifact import Artifact
+from unrolled.data.batch import Batch, buckets, translation_batch
+from unrolled.data.split import split as split_keys
+from unrolled.data.vocab import Vocabulary, suggest_tokens
+from unrolled.errors import DataError
+from unrolled.options import TranslateOptions, recurrent_spec, resolve_tokens
+from unrolled.runtime.model import TranslatorModel
+from unrolled.spec import (
+    AttentionSpec,
+    DataSpec,
+    TrainSpec,
+    TranslatorSpec,
+    VocabularySpec,
+)
+from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts
+from unrolled.tasks.evaluate import evaluate_translator
+
+if TYPE_CHECKING:
+    from unrolled.train.loop import Job, Score, Weights
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Sequences and what each should become; `name` says in messages where they came from."""
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+    name: str = "the training data"
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def take(self, indices: Iterable[int]) -> Pairs:
+        """Return the pairs at `indices`."""
+        chosen = list(indices)
+        return Pairs(
+            [self.sources[i] for i in chosen], [self.targets[i] for i in chosen], self.name
+        )
+
+
+def train(
+    pairs: Pairs,
+    options: TranslateOptions,
+    training: TrainSpec,
+    *,
+    validation: Pairs | None = None,
+    run: Run | None = None,
+) -> Artifact:
+    """Train an encoder-decoder on `pairs` and return the best model by validation PER.
+
+    Without `validation`, `training.validation_fraction` of the distinct sources are held out, so
+    that no source is on both sides. Raises DataError for data that cannot be trained on.
+    """
+    run = run or Run()
+    if len(pairs) < 2:
+        raise DataError(f"{pairs.name}: {len(pairs)} pair(s); at least 2 are needed to train")
+    data_hash = hash_texts(pairs.sources, pairs.targets)
+    if validation is None:
+        keep, held = split_keys(pairs.sources, training.validation_fraction, training.seed)
+        pairs, validation = pairs.take(keep), pairs.take(held)
+    plan = make_plan(pairs, options, training, data_hash)
+    return execute(plan, run, lambda **hooks: make_job(plan, pairs, validation, **hooks))
+
+
+def make_plan(pairs: Pairs, options: TranslateOptions, training: TrainSpec, data_hash: str) -> Plan:
+    """Fix the vocabularies, the network and the reading of data from options and data."""
+    data = _data_spec(pairs, options)
+    source = Vocabulary.build(pairs.sources, data.source_vocabulary)
+    target = Vocabulary.build(pairs.targets, data.target_vocabulary)
+    return Plan(
+        task="translate",
+        network=network_spec(options, len(source), len(target)),
+        data=data,
+        training=training,
+        vocabularies={"source": source, "target": target},
+        data_hash=data_hash,
+    )
+
+
+def network_spec(
+    options: TranslateOptions, source_vocab_size: int, target_vocab_size: int
+) -> TranslatorSpec:
+    """Return the network that `options` describe for vocabularies of these sizes."""
+    size = options.hidden_size
+    encoder = recurrent_spec(
+        options, input_size=options.embedding_size, layers=options.encoder_layers
+    )
+    attention = None
+    if options.attention != "none":
+        scored = options.attention in ("additive", "concat")
+        attention = AttentionSpec(
+            kind=options.attention,
+            query_size=size,
+            key_size=encoder.output_size,
+            size=(options.attention_size or size) if scored else 0,
+        )
+    reads = options.embedding_size
+    if options.attention == "additive":
+        reads += encoder.output_size
+    elif options.input_feeding:
+        reads += size
+    decoder = recurrent_spec(options, input_size=reads, layers=options.decoder_layers, decoder=True)
+    return TranslatorSpec(
+        source_vocab_size=source_vocab_size,
+        target_vocab_size=target_vocab_size,
+        source_embedding_size=options.embedding_size,
+        target_embedding_size=options.embedding_size,
+        encoder=encoder,
+        decoder=decoder,
+        readout_size=size,
+        attention=attention,
+        input_feeding=options.input_feeding,
+        share_parameters=options.share_parameters,
+        dropout=options.dropout,
+    )
+
+
+def make_job(
+    plan: Plan,
+    pairs: Pairs,
+    validation: Pairs,
+    *,
+    keep: Callable[[Weights, dict[str, Any]], None],
+    recall: Callable[[], Weights],
+) -> Job:
+    """Return what the training loop needs: the model, its batches, its loss, its validation."""
+    from unrolled.nn.build import build
+    from unrolled.train.loop import Job, epoch_generator, seed_all
+
+    spec, training = plan.network, plan.training
+    assert isinstance(spec, TranslatorSpec)
+    sources = _encode_all(plan, "source", pairs.sources)
+    targets = _encode_all(plan, "target", pairs.targets)
+    lengths = [len(source) for source in sources]
+    target_lengths = [len(target) for target in targets]
+
+    def batches(epoch: int) -> list[Batch]:
+        order = buckets(
+            lengths,
+            target_lengths=target_lengths,
+            batch_size=training.batch_size,
+            batch_tokens=training.batch_tokens,
+            generator=epoch_generator(training.seed, epoch),
+        )
+        return [translation_batch(sources, targets, chosen) for chosen in order]
+
+    seed_all(training.seed)
+    return Job(
+        model=build(spec, engine=training.engine),
+        batches=batches,
+        loss=_loss(training.label_smoothing),
+        validate=_validation(plan, validation),
+        keep=keep,
+        recall=recall,
+        signature=plan.signature(),
+    )
+
+
+def _loss(label_smoothing: float) -> Callable[..., Any]:
+    import torch
+
+    from unrolled.train.losses import cross_entropy
+
+    def loss(model: Any, batch: Batch, share: float, generator: torch.Generator) -> Any:
+        assert batch.target_in is not None
+        assert batch.target_out is not None
+        assert batch.target_lengths is not None
+        device = next(model.parameters()).device
+        logits, inside = model.packed_logits(
+            torch.from_numpy(batch.source).to(device),
+            torch.from_numpy(batch.source_lengths),
+            torch.from_numpy(batch.target_in).to(device),
+            torch.from_numpy(batch.target_lengths),
+            teacher_forcing=share,
+            generator=generator,
+        )
+        targets = torch.from_numpy(batch.target_out).to(device)[inside]
+        return cross_entropy(logits, targets, label_smoothing=label_smoothing)
+
+    return loss
+
+
+def _validation(plan: Plan, pairs: Pairs) -> Callable[[Weights], Score]:
+    """Score by greedy decoding through the runtime, the nearest of a source's targets counting."""
+    from unrolled.train.loop import Score
+
+    texts = list(dict.fromkeys(pairs.sources))
+    limit = plan.training.validation_limit
+    if 0 < limit < len(texts):
+        order = np.random.default_rng(plan.training.seed).permutation(len(texts))
+        kept = {texts[i] for i in order[:limit]}
+        pairs = pairs.take(i for i, source in enumerate(pairs.sources) if source in kept)
+
+    def validate(weights: Weights) -> Score:
+        model = TranslatorModel.from_artifact(plan.artifact(weights))
+        metrics = evaluate_translator(model, pairs.sources, pairs.targets, with_bleu=False)
+        return Score({k: metrics[k] for k in ("per", "wer")}, (metrics["per"], metrics["wer"]))
+
+    return validate
+
+
+def _encode_all(plan: Plan, role: str, texts: Sequence[str]) -> list[list[int]]:
+    vocabulary = plan.vocabularies[role]
+    assert isinstance(vocabulary, Vocabulary)
+    return [vocabulary.encode(text)[: plan.data.max_length] for text in texts]
+
+
+def _data_spec(pairs: Pairs, options: TranslateOptions) -> DataSpec:
+    def vocabulary(choice: Any, texts: Sequence[str]) -> VocabularySpec:
+        return VocabularySpec(
+            tokens=resolve_tokens(choice, suggest_tokens(texts)),
+            lowercase=options.lowercase,
+            min_count=options.min_count,
+            max_size=options.max_size,
+        )
+
+    return DataSpec(
+        source=options.source,
+        target=options.target,
+        source_vocabulary=vocabulary(options.source_tokens, pairs.sources),
+        target_vocabulary=vocabulary(options.target_tokens, pairs.targets),
+        max_length=options.max_length,
+    )
+
+
+class Translator(Estimator):
+    """Sequence to sequence estimator: `fit(sources, targets)`, `predict(sources)`.
+
+    Parameters are those of `unrolled.options.TranslateOptions` and `unrolled.spec.TrainSpec`;
+    `attention=None` leaves only the fixed context vector. After `fit`: `model_` (the runtime
+    model) and `artifact_`.
+    """
+
+    task = "translate"
+
+    def fit(
+        self,
+        X: Iterable[str],
+        y: Iterable[str],
+        *,
+        validation: tuple[Iterable[str], Iterable[str]] | None = None,
+        run: Run | None = None,
+    ) -> Self:
+        """Train on parallel texts. `validation` is used instead of a share held out."""
+        options, training = self._split_params()
+        held = None if validation is None else _pairs(*validation, name="the validation data")
+        self.artifact_ = train(_pairs(X, y), options, training, validation=held, run=run)
+        self.model_ = TranslatorModel.from_artifact(self.artifact_)
+        return self
+
+    def predict(self, X: Iterable[str], *, beam: int | None = None) -> list[str]:
+        """Return the best answer for each source."""
+        self._fitted()
+        width = self._params["beam"] if beam is None else beam
+        return list(self.model_.predict(list(X), beam=width))
+
+    def score(self, X: Iterable[str], y: Iterable[str]) -> float:
+        """Return the share of answers that are exactly right (1 - WER)."""
+        self._fitted()
+        pairs = _pairs(X, y)
+        metrics = evaluate_translator(
+            self.model_, pairs.sources, pairs.targets, beam=self._params["beam"]
+        )
+        return 1.0 - float(metrics["wer"])
+
+
+def _pairs(X: Iterable[str], y: Iterable[str], name: str = "the training data") -> Pairs:
+    sources, targets = [str(text) for text in X], [str(text) for text in y]
+    if len(sources) != len(targets):
+        raise DataError(f"{name}: {len(sources)} sources but {len(targets)} targets")
+    for kind, texts in (("source", sources), ("target", targets)):
+        for row, text in enumerate(texts, start=1):
+            if not text.strip():
+                raise DataError(f"{name}: the {kind} at position {row} is empty")
+    return Pairs(sources, targets, name)

@@ -1,0 +1,1 @@
+"""The training loop, its losses, checkpoints and watchers. Needs the `train` extra (torch)."""

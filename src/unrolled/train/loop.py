@@ -1,0 +1,339 @@
+"""The training loop: one pass a call of `_epoch`, from batches to a better model.
+
+It knows no task. A task gives a model, the batches of an epoch, the loss of a batch and a way to
+score weights; the loop gives back the best weights and the log.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unrolled.artifact import write_files
+from unrolled.data.batch import Batch
+from unrolled.errors import TrainingError
+from unrolled.spec import TrainSpec
+from unrolled.train import checkpoint, schedule
+from unrolled.train.checkpoint import LAST, Counters
+
+Weights = dict[str, NDArray[Any]]
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Training stopped at a signal, its checkpoint written."""
+
+    def __init__(self, number: int, folder: Path | None) -> None:
+        self.signal_number = number
+        where = f"; go on with --resume (checkpoint in {folder}/{LAST})" if folder else ""
+        super().__init__(f"stopped by {signal.Signals(number).name}{where}")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A validation: `metrics` for the log, `rank` to compare by (smaller is better)."""
+
+    metrics: dict[str, float]
+    rank: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a task hands to the loop.
+
+    `batches(epoch)` depends on nothing but the epoch and the seed; `loss(model, batch, share,
+    generator)` returns the mean loss and the number of units it is a mean of; `validate(weights)`
+    scores weights through the runtime; `keep(weights, metrics)` stores a new best model, and
+    `recall()` reads it back when a run resumes.
+    """
+
+    model: nn.Module
+    batches: Callable[[int], Sequence[Batch]]
+    loss: Callable[[nn.Module, Batch, float, torch.Generator], tuple[Tensor, int]]
+    validate: Callable[[Weights], Score]
+    keep: Callable[[Weights, dict[str, Any]], None]
+    recall: Callable[[], Weights]
+    signature: str
+
+
+class Watcher(Protocol):
+    """Sees the run go by; changes nothing in it."""
+
+    def begin(self, epochs: int, counters: Counters) -> None:
+        """Called once, before the first step."""
+
+    def step(self, epoch: int, done: int, of: int, loss: float, share: float) -> None:
+        """Called after every optimizer step; `share` (0 to 1) of the run is done."""
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Called after every validation with the line that enters the log."""
+
+    def end(self) -> None:
+        """Called once, however the run ends."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best weights, the log by epoch, and what it took."""
+
+    weights: Weights
+    log: list[dict[str, Any]]
+    seconds: float
+    best_epoch: int
+
+
+def seed_all(seed: int) -> None:
+    """Seed every random source that training draws from: torch's, on all devices."""
+    torch.manual_seed(seed)
+
+
+def fit(
+    job: Job,
+    spec: TrainSpec,
+    *,
+    watchers: Sequence[Watcher] = (),
+    folder: Path | None = None,
+    resume: bool = False,
+) -> Outcome:
+    """Train `job.model` as `spec` says and return the best weights by validation.
+
+    With a `folder`, a checkpoint is written after every epoch and at SIGINT or SIGTERM; `resume`
+    continues from it, bit for bit as if the run had not stopped (on the same machine and with
+    `max_minutes` unset). Raises Interrupted at a signal, TrainingError where the loss or the
+    gradient stops being finite.
+    """
+    run = _Run(job, spec, folder)
+    if resume:
+        if folder is None:
+            raise TrainingError("resume needs the folder of the run that it continues")
+        run.restore(folder / LAST)
+    for watcher in watchers:
+        watcher.begin(spec.epochs, run.at)
+    try:
+        with _signals() as caught:
+            while run.at.epoch < spec.epochs and not run.finished():
+                _epoch(run, watchers, caught)
+                record = _validate(run)
+                for watcher in watchers:
+                    watcher.epoch(record)
+    finally:
+        for watcher in watchers:
+            watcher.end()
+    return Outcome(run.best, run.at.log, run.at.seconds, run.at.best_epoch)
+
+
+class _Run:
+    """The moving parts of one run, so that the functions below read as steps."""
+
+    def __init__(self, job: Job, spec: TrainSpec, folder: Path | None) -> None:
+        self.job, self.spec, self.folder = job, spec, folder
+        self.device = next(job.model.parameters()).device
+        self.optimizer = _optimizer(job.model, spec)
+        self.average = _copies(job.model) if spec.ema > 0 else None
+        self.at = Counters()
+        self.best: Weights = {}
+        self.clock = time.monotonic()
+        self.last_norm = math.nan
+
+    def restore(self, path: Path) -> None:
+        self.at = checkpoint.restore(
+            path, self.job.model, self.optimizer, self.average, self.job.signature
+        )
+        if self.at.best_score:
+            self.best = self.job.recall()
+
+    def save(self) -> None:
+        if self.folder is not None:
+            content = checkpoint.pack(
+                self.job.model, self.optimizer, self.average, self.at, self.job.signature
+            )
+            write_files(self.folder, {LAST: content})
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        self.at.seconds += now - self.clock
+        self.clock = now
+
+    def share(self, of: int) -> float:
+        by_step = (self.at.epoch * of + self.at.batch) / (self.spec.epochs * of)
+        if self.spec.max_minutes == 0:
+            return by_step
+        return max(by_step, self.at.seconds / (60 * self.spec.max_minutes))
+
+    def out_of_time(self) -> bool:
+        return 0 < 60 * self.spec.max_minutes <= self.at.seconds
+
+    def finished(self) -> bool:
+        return self.out_of_time() or 0 < self.spec.patience <= self.at.stale
+
+
+def _epoch(run: _Run, watchers: Sequence[Watcher], caught: list[int]) -> None:
+    batches = run.job.batches(run.at.epoch)
+    run.job.model.train()
+    while run.at.batch < len(batches) and not run.out_of_time():
+        share = run.share(len(batches))
+        loss = _step(run, batches[run.at.batch], share)
+        run.tick()
+        for watcher in watchers:
+            watcher.step(run.at.epoch + 1, run.at.batch, len(batches), loss, share)
+        if caught:
+            run.save()
+            raise Interrupted(caught[0], run.folder)
+
+
+def _step(run: _Run, batch: Batch, share: float) -> float:
+    spec, at, model = run.spec, run.at, run.job.model
+    rate = schedule.learning_rate(spec, share, at.plateau)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + at.step)
+    loss, count = run.job.loss(model, batch, schedule.teacher_forcing(spec, share), generator)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainingError(_diagnosis(run, f"the loss is {value}"))
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    limit = spec.clip_norm if spec.clip_norm > 0 else math.inf
+    norm = float(nn.utils.clip_grad_norm_(model.parameters(), limit))
+    if not math.isfinite(norm):
+        raise TrainingError(_diagnosis(run, f"the gradient norm is {norm}"))
+    run.optimizer.step()
+    if run.average is not None:
+        _average(run.average, model, spec.ema, at.step)
+    run.last_norm = norm
+    at.clipped += norm > limit
+    at.epoch_clipped += norm > limit
+    at.norm_sum += norm
+    at.loss_sum += value * count
+    at.loss_count += count
+    at.epoch_steps += 1
+    at.step += 1
+    at.batch += 1
+    return value
+
+
+def _validate(run: _Run) -> dict[str, Any]:
+    """Score the weights, keep them if they are the best so far, close the epoch, checkpoint."""
+    at, spec = run.at, run.spec
+    weights = _shipped(run)
+    score = run.job.validate(weights)
+    better = not at.best_score or list(score.rank) < at.best_score
+    steps = max(at.epoch_steps, 1)
+    record: dict[str, Any] = {
+        "epoch": at.epoch + 1,
+        "step": at.step,
+        "train_loss": at.loss_sum / max(at.loss_count, 1),
+        **score.metrics,
+        "lr": run.optimizer.param_groups[0]["lr"],
+        "gradient_norm": at.norm_sum / steps,
+        "clipped_share": at.epoch_clipped / steps,
+        "best": better,
+    }
+    run.tick()
+    record["seconds"] = round(at.seconds, 3)
+    at.log = [*at.log, record]
+    if better:
+        at.best_score, at.best_epoch, at.stale = list(score.rank), at.epoch + 1, 0
+        run.best = {name: value.copy() for name, value in weights.items()}
+        run.job.keep(run.best, record)
+    else:
+        at.stale += 1
+        if at.stale % spec.plateau_patience == 0:
+            at.plateau *= spec.plateau_factor
+    at.epoch, at.batch = at.epoch + 1, 0
+    at.loss_sum, at.loss_count, at.norm_sum, at.epoch_steps, at.epoch_clipped = 0.0, 0, 0.0, 0, 0
+    if run.folder is not None:
+        run.save()
+    return record
+
+
+def _shipped(run: _Run) -> Weights:
+    source: Mapping[str, Tensor] = run.job.model.state_dict()
+    if run.average is not None:
+        source = {**source, **run.average}
+    return {name: value.detach().cpu().numpy() for name, value in source.items()}
+
+
+def _optimizer(model: nn.Module, spec: TrainSpec) -> torch.optim.Optimizer:
+    """Weight decay for matrices only: biases and learned states have no scale to shrink."""
+    decay = [p for p in model.parameters() if p.dim() > 1]
+    plain = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [
+        {"params": decay, "weight_decay": spec.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if spec.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+    return torch.optim.AdamW(groups, lr=spec.lr, betas=(0.9, 0.98), fused=True)
+
+
+def _copies(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def _average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
+    """Move the average; a short memory at first, so that the first weights do not linger."""
+    decay = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            average[name].lerp_(parameter, 1 - decay)
+
+
+def _diagnosis(run: _Run, what: str) -> str:
+    bad = [n for n, p in run.job.model.named_parameters() if not torch.isfinite(p).all()]
+    bad_gradients = [
+        n
+        for n, p in run.job.model.named_parameters()
+        if p.grad is not None and not torch.isfinite(p.grad).all()
+    ]
+    parts = [f"epoch {run.at.epoch + 1}, step {run.at.step + 1}: {what}"]
+    if not math.isnan(run.last_norm):
+        parts.append(f"the gradient norm of the step before was {run.last_norm:.3g}")
+    if bad:
+        parts.append(f"not finite: the weights of {', '.join(bad[:3])}")
+    if bad_gradients:
+        parts.append(f"not finite: the gradients of {', '.join(bad_gradients[:3])}")
+    if run.folder is not None and run.at.epoch > 0:
+        parts.append(f"the model and checkpoint of epoch {run.at.epoch} are kept in {run.folder}")
+    parts.append("try a lower lr, or a lower clip_norm")
+    return "; ".join(parts)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM while the loop runs, so that it stops between two steps.
+
+    Outside the main thread Python lets no one set handlers; the run then keeps those in force.
+    """
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+
+    try:
+        old = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def epoch_generator(seed: int, epoch: int) -> np.random.Generator:
+    """Return the generator that orders the batches of `epoch`: a function of both, no state."""
+    return np.random.default_rng([seed, epoch])

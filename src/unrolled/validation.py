@@ -1,0 +1,150 @@
+"""Whether the parts of a network spec fit together, told before anything is built.
+
+Training and inference both call `check_network`, so that a spec that one accepts the other accepts.
+"""
+
+from __future__ import annotations
+
+from unrolled.errors import ConfigError
+from unrolled.shapes import check_attention, check_spec
+from unrolled.spec import AttentionSpec, ClassifierSpec, NetworkSpec, RecurrentSpec, TranslatorSpec
+
+NUM_SPECIALS = 4
+
+
+def check_network(spec: NetworkSpec) -> None:
+    """Raise `ConfigError`, naming the field and what was expected, where sizes do not fit."""
+    if isinstance(spec, ClassifierSpec):
+        _check_classifier(spec)
+    else:
+        _check_translator(spec)
+
+
+def decoder_input_size(spec: TranslatorSpec) -> int:
+    """Width of what the decoder's first layer reads at a step.
+
+    E for the previous token; M more for the context of additive attention, R more for the readout
+    that input feeding returns.
+    """
+    size = spec.target_embedding_size
+    if spec.attention is not None and spec.attention.kind == "additive":
+        size += spec.encoder.output_size
+    elif spec.input_feeding:
+        size += spec.readout_size
+    return size
+
+
+def readout_input_size(spec: TranslatorSpec) -> int:
+    """Width of what the readout reads: h_t; c_t with attention; e(y_{t-1}) where additive."""
+    size = spec.decoder.output_size
+    if spec.attention is not None:
+        size += spec.encoder.output_size
+        if spec.attention.kind == "additive":
+            size += spec.target_embedding_size
+    return size
+
+
+def _expect(field: str, found: object, expected: object, because: str) -> None:
+    if found != expected:
+        raise ConfigError(f"{field} is {found}, expected {expected}: {because}.")
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigError(f"{name} is {size}, expected 1 or more.")
+
+
+def _check_recurrent(name: str, spec: RecurrentSpec) -> None:
+    try:
+        check_spec(spec)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def _check_rate(name: str, rate: float) -> None:
+    if not 0 <= rate < 1:
+        raise ConfigError(f"{name} is {rate}, expected 0 or more and less than 1.")
+
+
+def _check_attention(spec: AttentionSpec, query_size: int | None, key_size: int) -> None:
+    if query_size is not None:
+        _expect("attention.query_size", spec.query_size, query_size, "the decoder's state asks")
+    _expect("attention.key_size", spec.key_size, key_size, "the recurrent outputs are read")
+    try:
+        check_attention(spec)
+    except ValueError as error:
+        raise ConfigError(f"attention: {error}") from None
+
+
+def _check_classifier(spec: ClassifierSpec) -> None:
+    _check_sizes(embedding_size=spec.embedding_size, vocab_size=spec.vocab_size - NUM_SPECIALS + 1)
+    if spec.num_classes < 2:
+        raise ConfigError(f"num_classes is {spec.num_classes}, expected 2 or more.")
+    _check_recurrent("recurrent", spec.recurrent)
+    _check_rate("dropout", spec.dropout)
+    _expect(
+        "recurrent.input_size",
+        spec.recurrent.input_size,
+        spec.embedding_size,
+        "the first layer reads the embedding",
+    )
+    if spec.pooling == "attention":
+        if spec.attention is None:
+            raise ConfigError("pooling is 'attention' but attention is not given.")
+        _check_attention(spec.attention, None, spec.recurrent.output_size)
+    elif spec.attention is not None:
+        raise ConfigError(f"attention is given but pooling is {spec.pooling!r}, not 'attention'.")
+
+
+def _check_translator(spec: TranslatorSpec) -> None:
+    _check_sizes(
+        source_embedding_size=spec.source_embedding_size,
+        target_embedding_size=spec.target_embedding_size,
+        readout_size=spec.readout_size,
+        source_vocab_size=spec.source_vocab_size - NUM_SPECIALS + 1,
+        target_vocab_size=spec.target_vocab_size - NUM_SPECIALS + 1,
+    )
+    _check_recurrent("encoder", spec.encoder)
+    _check_recurrent("decoder", spec.decoder)
+    _check_rate("dropout", spec.dropout)
+    _expect(
+        "encoder.input_size",
+        spec.encoder.input_size,
+        spec.source_embedding_size,
+        "its first layer reads the source embedding",
+    )
+    _expect("decoder.bidirectional", spec.decoder.bidirectional, False, "it writes left to right")
+    _expect(
+        "decoder.initial_state",
+        spec.decoder.initial_state,
+        "zeros",
+        "its first state comes from the encoder",
+    )
+    if spec.attention is not None:
+        last = spec.decoder.state_size(spec.decoder.num_layers - 1)
+        _check_attention(spec.attention, last, spec.encoder.output_size)
+    if spec.input_feeding and (spec.attention is None or spec.attention.kind == "additive"):
+        raise ConfigError(
+            "input_feeding needs attention 'dot', 'general' or 'concat': additive attention's "
+            "context enters the cell already, and without attention there is none to feed."
+        )
+    _expect(
+        "decoder.input_size",
+        spec.decoder.input_size,
+        decoder_input_size(spec),
+        "its first layer reads the target embedding and what is fed beside it",
+    )
+    if spec.share_parameters:
+        _check_shared(spec.encoder, spec.decoder)
+
+
+def _check_shared(encoder: RecurrentSpec, decoder: RecurrentSpec) -> None:
+    shape = ("cell", "input_size", "hidden_sizes", "bias", "proj_size", "bidirectional")
+    for field in (*shape, "nonlinearity", "reset"):
+        ours, theirs = getattr(encoder, field), getattr(decoder, field)
+        if ours != theirs:
+            raise ConfigError(
+                f"share_parameters needs encoder and decoder of one shape, but {field} is "
+                f"{ours} in the encoder and {theirs} in the decoder."
+            )
