@@ -30,9 +30,7 @@ constexpr int64_t kManyRows = 48;
 constexpr size_t kKeptBytes = size_t{256} << 20;
 
 int64_t product_work(const Size& size) {
-  const int64_t gates = size.cell == Cell::lstm || size.cell == Cell::lstm_projected ? 4
-                        : size.cell == Cell::gru_after || size.cell == Cell::gru_before ? 3 : 1;
-  return gates * size.hidden * (size.inputs + size.outputs);
+  return gates_of(size.cell) * size.hidden * (size.inputs + size.outputs);
 }
 
 // How the threads of a lease divide a layer: into one team or one per direction, and within a team
@@ -97,6 +95,16 @@ void run_on(Lease& lease, F work) {
 }
 
 }  // namespace
+
+int64_t gates_of(Cell cell) {
+  switch (cell) {
+    case Cell::rnn_tanh:
+    case Cell::rnn_relu: return 1;
+    case Cell::lstm:
+    case Cell::lstm_projected: return 4;
+    default: return 3;
+  }
+}
 
 void Arena::set_poison(bool on) { poison = on; }
 
@@ -209,6 +217,21 @@ void sum_flow(const Backward<T>& call, int64_t parts, T* flow) {
   for (size_t k = 0; k < squares.size(); ++k) flow[k] = static_cast<T>(std::sqrt(squares[k]));
 }
 
+// Without a single token there is no block to write the gradients of the weights.
+template <class T>
+void clear_gradients(const Backward<T>& call) {
+  const Size& size = call.size;
+  const int64_t rows = gates_of(size.cell) * size.hidden;
+  const auto clear = [](T* gradient, int64_t count) {
+    if (gradient != nullptr) std::fill(gradient, gradient + count, T(0));
+  };
+  clear(call.dw_ih, rows * size.inputs);
+  clear(call.dw_hh, rows * size.outputs);
+  clear(call.db_ih, rows);
+  clear(call.db_hh, rows);
+  clear(call.dw_hr, size.outputs * size.hidden);
+}
+
 template <class T>
 void run_backward(const Kernels<T>& table, Backward<T>* calls, int directions, T* flow, Arena& arena) {
   const Size& size = calls[0].size;
@@ -231,6 +254,7 @@ void run_backward(const Kernels<T>& table, Backward<T>* calls, int directions, T
   std::vector<T*> scratch(static_cast<size_t>(lease.threads()));
   for (T*& block : scratch) block = arena.take<T>(words);
   const int64_t blocks = table.blocks(size, schedule);
+  for (int d = 0; blocks == 0 && d < directions; ++d) clear_gradients(calls[d]);
   Barrier all{}, teams[2] = {};
   run_on(lease, [&](int worker) {
     T* own = scratch[static_cast<size_t>(worker)];

@@ -9,6 +9,9 @@
 
 namespace unrolled {
 
+// G, the rows of a weight matrix per hidden unit.
+int64_t gates_of(Cell cell);
+
 // Scratch memory of the calling Python thread, kept between calls. With poison on, every block is
 // filled with NaN before it is handed out, so that tests see a read of what was not written.
 class Arena {

@@ -78,6 +78,7 @@ class ForwardLoop {
     h_ = carver.take<const T*>(rows_);
     y_ = carver.take<T*>(rows_);
     tape_ = carver.take<T*>(rows_);
+    cells_ = carver.take<T*>(rows_);
     product_ = carver.take<const T*>(rows_);
     for (int p = 0; p < C::phases; ++p)
       ready_[p] = carver.take<T>(
@@ -120,8 +121,14 @@ class ForwardLoop {
         for (int64_t j = 0; j < H; ++j)
           call_.c_n.data[n * call_.c_n.batch + j] = state_.c[r * state_.stride + j];
       for (int64_t t = length; t < schedule.padded_steps; ++t)
-        for (int64_t j = 0; j < P; ++j) call_.y.data[n * call_.y.batch + t * call_.y.time + j] = 0;
+        zero(call_.y, n, t, P);
+      if (C::has_c && call_.cells.data != nullptr)
+        for (int64_t t = length; t < schedule.padded_steps; ++t) zero(call_.cells, n, t, H);
     }
+  }
+
+  static void zero(const Sequence<T>& to, int64_t n, int64_t t, int64_t width) {
+    for (int64_t j = 0; j < width; ++j) to.data[n * to.batch + t * to.time + j] = 0;
   }
 
   const T* x_at(int64_t r, int64_t s) const {
@@ -191,15 +198,17 @@ class ForwardLoop {
   // One time step. `token` is where the step's input products stand in the block.
   int64_t step(int64_t s, int64_t token) {
     const Schedule& schedule = call_.schedule;
-    const int64_t n = own_rows(share_, schedule.active[s]);
+    const int64_t running = own_rows(share_, schedule.active[s]);
     const bool masked = call_.mask.data != nullptr;
     const T* from = (masked ? state_.masked : state_.h)[s & 1];
-    for (int64_t i = 0; i < n; ++i) {
+    for (int64_t i = 0; i < running; ++i) {
       const int64_t r = row(i);
       if (fused_) x_[i] = x_at(r, s);
       h_[i] = from + r * state_.stride;
-      y_[i] = call_.y.data + schedule.order[r] * call_.y.batch +
-              time_of(schedule, call_.reverse, r, s) * call_.y.time;
+      const int64_t n = schedule.order[r], t = time_of(schedule, call_.reverse, r, s);
+      y_[i] = call_.y.data + n * call_.y.batch + t * call_.y.time;
+      if (C::has_c && call_.cells.data != nullptr)
+        cells_[i] = call_.cells.data + n * call_.cells.batch + t * call_.cells.time;
       if (call_.tape != nullptr)
         tape_[i] = call_.tape + (schedule.first_token[s] + r) * C::tape_columns * call_.size.hidden;
       product_[i] = state_.product + r * state_.stride;
@@ -214,15 +223,16 @@ class ForwardLoop {
                                  state_.update,
                                  y_,
                                  call_.tape != nullptr ? tape_ : nullptr,
+                                 call_.cells.data != nullptr ? cells_ : nullptr,
                                  call_.size.hidden,
                                  call_.size.outputs};
-    recurrent_products<0>(context, h_, n, token);
+    recurrent_products<0>(context, h_, running, token);
     wait(share_.barrier, share_.members);
     if constexpr (C::phases == 2) {
-      recurrent_products<1>(context, product_, n, token);
+      recurrent_products<1>(context, product_, running, token);
       wait(share_.barrier, share_.members);
     }
-    return n;
+    return running;
   }
 
   template <int P>
@@ -284,7 +294,7 @@ class ForwardLoop {
   bool fused_;
   int64_t block_steps_, words_;
   const T **x_, **h_, **product_;
-  T **y_, **tape_;
+  T **y_, **tape_, **cells_;
   T* ready_[2];
 };
 

@@ -143,7 +143,7 @@ class BackwardLoop {
         state_(call.size, call.schedule, call.state),
         rows_(own_rows(share, call.schedule.rows)) {
     Carver carver(scratch);
-    const T*** const arrays[] = {&dy_, &y_, &h_prev_, &c_prev_, &tape_, &from_};
+    const T*** const arrays[] = {&dy_, &y_, &h_prev_, &c_prev_, &dcells_, &tape_, &from_};
     for (const T*** array : arrays) *array = carver.template take<const T*>(rows_);
     dgates_ = carver.template take<T*>(rows_);
     dprojected_ = carver.template take<T*>(rows_);
@@ -217,8 +217,8 @@ class BackwardLoop {
 
   BackwardStep<T> context_of() const {
     return {state_.stride, dy_,          y_,
-            h_prev_,       c_prev_,      tape_,
-            dgates_,       state_.dc,    state_.direct,
+            h_prev_,       c_prev_,      call_.dcells.data != nullptr ? dcells_ : nullptr,
+            tape_,         dgates_,      state_.dc,    state_.direct,
             call_.mask.data != nullptr ? state_.mask : nullptr,
             call_.size.hidden,           call_.size.outputs};
   }
@@ -237,6 +237,8 @@ class BackwardLoop {
         c_prev_[i] = s > 0 ? call_.tape + (schedule_.first_token[s - 1] + r) * width +
                                  4 * call_.size.hidden
                            : rows_at(call_.c0, schedule_, r, zeros_);
+      if (C::has_c && call_.dcells.data != nullptr)
+        dcells_[i] = sequence_at(call_.dcells, schedule_, call_.reverse, r, s);
       dgates_[i] = state_.dgates_of(schedule_, s, r);
       if (C::projected) dprojected_[i] = state_.dprojected_of(schedule_, s, r);
     }
@@ -355,7 +357,7 @@ class BackwardLoop {
   const BackwardState<T, C> state_;
   const int64_t rows_;
   int64_t words_, token_ = 0;
-  const T **dy_, **y_, **h_prev_, **c_prev_, **tape_, **from_;
+  const T **dy_, **y_, **h_prev_, **c_prev_, **dcells_, **tape_, **from_;
   T **dgates_, **dprojected_;
   T* zeros_;
 };

@@ -79,6 +79,7 @@ struct Forward {
   Rows<const T> h0, c0;
   Rows<T> h_n, c_n;
   Rows<const T> mask;  // [N, P], multiplies h[t-1] in the recurrent product
+  Sequence<T> cells;   // [T, N, H], c of every step, or null
   T* tape;             // [tokens, tape width] or null
   T* state;            // shared scratch of this direction
 };
@@ -91,6 +92,7 @@ struct Backward {
   Weights<T> weights;
   const T* packed;  // by pack_backward
   Sequence<const T> x, y, dy;
+  Sequence<const T> dcells;  // gradient of c of every step, or null
   Rows<const T> h0, c0, dh_n, dc_n, mask;
   const T* tape;
   Sequence<T> dx;  // data null where not wanted

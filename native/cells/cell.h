@@ -39,6 +39,7 @@ struct ForwardStep {
   T* update;   // z between the phases (GRU before)
   T* const* y;
   T* const* tape;  // null where nothing is saved
+  T* const* cells;  // null where c is not wanted
   int64_t hidden, outputs;
 };
 
@@ -49,6 +50,7 @@ struct BackwardStep {
   const T* const* y;
   const T* const* h_prev;
   const T* const* c_prev;
+  const T* const* dcells;  // null where nothing read c
   const T* const* tape;
   T* const* dgates;
   T* dc;      // [N] rows, updated in place

@@ -41,6 +41,7 @@ struct Lstm {
     } else {
       put_hidden(s, r, i, unit, width, h);
     }
+    if (s.cells != nullptr) put(s.cells[i] + unit, c, width);
     if (s.tape != nullptr) {
       T* tape = s.tape[i] + unit;
       put(tape, in, width);
@@ -60,7 +61,8 @@ struct Lstm {
     const V in = get(tape, width), forget = get(tape + H, width), candidate = get(tape + 2 * H, width);
     const V out = get(tape + 3 * H, width), squashed = tanh<T>(get(tape + 4 * H, width));
     T* dc_at = s.dc + r * s.stride + unit;
-    const V dc = load(dc_at) + dh * out * (T(1) - squashed * squashed);
+    V dc = load(dc_at) + dh * out * (T(1) - squashed * squashed);
+    if (s.dcells != nullptr) dc += get(s.dcells[i] + unit, width);
     through_c = dc;
     store(dc_at, dc * forget);
     T* dgates = s.dgates[i] + unit;
