@@ -185,10 +185,14 @@ void run_forward(const Kernels<T>& table, Forward<T>* calls, const Weights<T>* w
     if (packing) calls[d].packed = packed[d] = arena.take<T>(table.packed_size(size));
     calls[d].state = arena.take<T>(table.forward_state(size, schedule.rows));
   }
-  const int64_t words = table.forward_scratch(size, schedule);
-  std::vector<T*> scratch(static_cast<size_t>(lease.threads()));
-  for (T*& block : scratch) block = arena.take<T>(words);
   Barrier all{}, teams[2] = {};
+  std::vector<T*> scratch;
+  for (int worker = 0; worker < lease.threads(); ++worker) {
+    Share share{};
+    for (int d = directions; d-- > 0 && !division.share(worker, d, teams, &share);) {
+    }
+    scratch.push_back(arena.take<T>(table.forward_scratch(size, schedule, share)));
+  }
   run_on(lease, [&](int worker) {
     if (packing) {
       for (int d = 0; d < directions; ++d)

@@ -22,7 +22,7 @@ struct Kernels {
   int64_t (*backward_panels)(const Size&);
 
   int64_t (*forward_state)(const Size&, int64_t rows);
-  int64_t (*forward_scratch)(const Size&, const Schedule&);
+  int64_t (*forward_scratch)(const Size&, const Schedule&, const Share&);
   void (*forward)(const Forward<T>&, const Share&, T* scratch);
 
   int64_t (*packed_backward_size)(const Size&, bool dx);

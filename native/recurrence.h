@@ -44,12 +44,11 @@ class ForwardLoop {
     carve(scratch);
   }
 
-  static int64_t scratch(const Size& size, const Schedule& schedule) {
+  static int64_t scratch(const Size& size, const Schedule& schedule, const Share& share) {
     Forward<T> call{};
     call.size = size;
     call.schedule = schedule;
-    const Share all{0, 1, 0, 1, nullptr};
-    return ForwardLoop(call, all, nullptr).words_;
+    return ForwardLoop(call, share, nullptr).words_;
   }
 
   void run() {

@@ -79,8 +79,8 @@ constexpr unrolled::Kernels<T> make_table() {
   t.forward_state = [](const Size& size, int64_t rows) {
     return ForwardState<T>(size, rows, nullptr).words;
   };
-  t.forward_scratch = [](const Size& size, const Schedule& schedule) {
-    return UNROLLED_CELL(T, size.cell, (ForwardLoop<T, C>::scratch(size, schedule)));
+  t.forward_scratch = [](const Size& size, const Schedule& schedule, const Share& share) {
+    return UNROLLED_CELL(T, size.cell, (ForwardLoop<T, C>::scratch(size, schedule, share)));
   };
   t.forward = [](const Forward<T>& call, const Share& share, T* scratch) {
     UNROLLED_CELL(T, call.size.cell, (ForwardLoop<T, C>(call, share, scratch).run()));
