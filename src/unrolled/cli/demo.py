@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from unrolled.cli.common import say, write_json
+from unrolled.cli.common import calm_threads, say, write_json
 
 
 @click.command(name="demo")
@@ -40,6 +40,7 @@ def command(
     A GRU encoder-decoder with Bahdanau attention reads letters and writes phonemes. Writes
     OUT/model, OUT/data and OUT/report.html.
     """
+    calm_threads()
     from unrolled.demo import pronounce
     from unrolled.train.watch import Bar, Lines
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from unrolled.cli.common import gather, say, spec_options, write_json
+from unrolled.cli.common import calm_threads, gather, say, spec_options, write_json
 from unrolled.errors import ConfigError
 from unrolled.options import ClassifyOptions, TranslateOptions, build, defaults
 from unrolled.spec import TrainSpec
@@ -107,6 +107,7 @@ def _resolve(struct: type[Any], given: dict[str, Any]) -> tuple[Any, TrainSpec, 
 
 
 def _run(rest: dict[str, Any]) -> Any:
+    calm_threads()
     try:
         from unrolled.train.watch import Bar, Lines
     except ImportError as error:

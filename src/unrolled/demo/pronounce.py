@@ -17,8 +17,7 @@ import numpy as np
 from unrolled import artifact
 from unrolled.artifact import Artifact
 from unrolled.errors import ConfigError
-
-# from unrolled.explain.report import translation_report, write_report
+from unrolled.explain.report import translation_report, write_report
 from unrolled.options import TranslateOptions
 from unrolled.runtime.model import TranslatorModel
 from unrolled.spec import TrainSpec
@@ -162,7 +161,9 @@ def _examples(model: TranslatorModel, test: Pairs, seed: int) -> list[dict[str, 
             "word": words[i],
             "predicted": answer.text,
             "true": references[i],
-            "answer": answer,
+            "source_tokens": answer.source_units,
+            "target_tokens": answer.target_units,
+            "weights": answer.alignment,
         }
         for i, (answer, *_) in zip(chosen, found.answers, strict=True)
     ]
@@ -177,5 +178,10 @@ def _report(
     metrics: Mapping[str, Any], examples: list[dict[str, Any]], log: list[dict[str, Any]]
 ) -> str:
     return translation_report(
-        "Spelling to sound", examples[:SHOWN_ALIGNMENTS], log=log, metrics=metrics
+        "Spelling to sound",
+        examples[:SHOWN_ALIGNMENTS],
+        log=log,
+        metrics=metrics,
+        source_unit="letter",
+        target_unit="phoneme",
     )

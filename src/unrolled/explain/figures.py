@@ -51,10 +51,11 @@ def alignment_figure(
     fonts = _fonts()
     axes.set_xticks(range(len(source)), [short(s) for s in source], fontfamily=fonts)
     axes.set_yticks(range(len(target)), [short(t) for t in target], fontfamily=fonts)
-    if max((len(s) for s in source), default=0) > 2:
-        axes.tick_params(axis="x", rotation=60)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
+    if max((len(s) for s in source), default=0) > 2:
+        for label in axes.get_xticklabels():
+            label.set(rotation=60, ha="left", rotation_mode="anchor")
     axes.set_xlabel(f"{source_unit}s read")
     axes.set_ylabel(f"{target_unit}s written")
     axes.set_title(title, fontfamily=fonts)

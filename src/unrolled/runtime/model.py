@@ -108,6 +108,11 @@ class ClassifierModel:
         """The labels, in the order of the columns of `predict_proba`."""
         return self.labels.labels
 
+    def units(self, text: str) -> tuple[str, ...]:
+        """Return the units of a text as the model reads it, `<unk>` for those it does not know."""
+        encoded = encode(text, self.vocabulary, self.config.data.max_length)
+        return _units(self.vocabulary, encoded.ids[0])
+
     def predict(self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE) -> list[str]:
         """Return the likeliest label of each text; one text gives a list of one.
 

@@ -1,0 +1,1 @@
+"""Quality on real data sets with published recurrent results: commands, not code."""

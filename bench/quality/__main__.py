@@ -1,0 +1,81 @@
+"""`python -m bench.quality --data FOLDER [NAME ...]`: run rows of the table and print it."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.quality.rows import Row, rows
+
+
+def main() -> None:
+    """Run the rows that were named (patterns allowed), all of them by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=["*"])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--out", type=Path, default=Path("bench-out/quality"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--list", action="store_true", help="print the commands only")
+    arguments = parser.parse_args()
+    chosen = [r for r in rows() if any(fnmatch.fnmatch(r.name, n) for n in arguments.names)]
+    for row in chosen:
+        found = [run(row, arguments, seed) for seed in range(arguments.seeds)]
+        if not arguments.list:
+            print(line(row, found), flush=True)
+
+
+def run(row: Row, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Train and evaluate one row with one seed; return the test metrics."""
+    work = arguments.out / row.name
+    work.mkdir(parents=True, exist_ok=True)
+    files = row.prepare(arguments.data, work)
+    model = work / f"model-{seed}"
+    train = ["train", row.task, str(files["train"]), "--out", str(model), "--seed", str(seed)]
+    if "valid" in files:
+        train += ["--valid", str(files["valid"])]
+    train += [*shlex.split(row.options), "--overwrite", "--quiet"]
+    evaluate = ["evaluate", str(model), str(files["test"]), *shlex.split(row.evaluate), "--json"]
+    if arguments.list:
+        if seed == 0:
+            print("unrolled", shlex.join(train))
+            print("unrolled", shlex.join(evaluate))
+        return {}
+    start = time.monotonic()
+    _unrolled(train)
+    seconds = time.monotonic() - start
+    metrics: dict[str, Any] = json.loads(_unrolled(evaluate))
+    metrics["train_seconds"] = seconds
+    (work / f"metrics-{seed}.json").write_text(json.dumps(metrics, indent=2))
+    return metrics
+
+
+def line(row: Row, found: list[dict[str, Any]]) -> str:
+    """Return a row of the table: mean and spread of each metric over the seeds, in %."""
+    parts = []
+    for name in row.metrics:
+        values = [100 * metrics[name] for metrics in found]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        parts.append(f"{name} {statistics.mean(values):.2f} +- {spread:.2f}")
+    minutes = statistics.mean(m["train_seconds"] for m in found) / 60
+    return f"| {row.name} | {', '.join(parts)} | {row.published} | {minutes:.1f} min |"
+
+
+def _unrolled(arguments: list[str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "unrolled", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        sys.exit(f"unrolled {shlex.join(arguments)} failed with {done.returncode}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

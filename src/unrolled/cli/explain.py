@@ -1,0 +1,97 @@
+"""`unrolled explain MODEL TEXT... --out report.html`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from unrolled.cli.common import say, write_json
+
+
+@click.command(name="explain")
+@click.argument("model", type=click.Path())
+@click.argument("texts", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="The page to write.",
+)
+@click.option("--png", type=click.Path(path_type=Path), help="Draw the first text as PNG or SVG.")
+@click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
+@click.option("--json", "as_json", is_flag=True, help="Print the weights as JSON.")
+@click.option("--quiet", is_flag=True, help="No closing line.")
+def command(
+    model: str,
+    texts: tuple[str, ...],
+    out: Path,
+    png: Path | None,
+    beam: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Show what MODEL looked at in each of TEXTS, as one HTML page that needs no network.
+
+    A translator's page shows which source unit each written unit came from; a classifier's, what
+    each part of the text weighed in the label.
+
+    Example: unrolled explain model/ "some text" --out report.html
+    """
+    from unrolled.explain import report
+    from unrolled.explain.explanation import examples_of
+    from unrolled.runtime.model import ClassifierModel, load
+
+    loaded = load(model)
+    examples = examples_of(loaded, list(texts), beam=beam)
+    log, metrics = _history(Path(model))
+    title = f"What {Path(model).name} looked at"
+    if isinstance(loaded, ClassifierModel):
+        page = report.classification_report(title, examples, log=log, metrics=metrics)
+    else:
+        page = report.translation_report(title, examples, log=log, metrics=metrics)
+    report.write_report(out, page)
+    if png is not None:
+        _draw(png, examples[0])
+    if as_json:
+        write_json([_plain(example) for example in examples])
+    else:
+        sys.stdout.writelines(f"{e['predicted']}\n" for e in examples)
+    say(f"the report is in {out}", quiet=quiet)
+
+
+def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the training log and the metrics of a model folder, as far as it holds them."""
+    from unrolled import artifact
+
+    log_path = folder / artifact.TRAINING / "log.jsonl"
+    log = []
+    if log_path.exists():
+        lines = log_path.read_bytes().splitlines()
+        log = [artifact.decode_json(line, log_path) for line in lines]
+    return log, dict(artifact.load(folder).metrics)
+
+
+def _draw(path: Path, example: dict[str, Any]) -> None:
+    from unrolled.errors import DataError
+    from unrolled.explain import figures
+
+    if "target_tokens" not in example or example["weights"] is None:
+        raise DataError("--png draws alignments; this model has none")
+    figures.save_figure(
+        figures.alignment_figure(
+            example["weights"],
+            example["source_tokens"],
+            example["target_tokens"],
+            title=f"{example['word']} → {example['predicted']}",
+        ),
+        path,
+    )
+
+
+def _plain(example: dict[str, Any]) -> dict[str, Any]:
+    weights = example["weights"]
+    return {**example, "weights": None if weights is None else weights.tolist()}
