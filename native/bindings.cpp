@@ -1,14 +1,13 @@
-// The Python face of the engine. Everything Python is in this file; sizes are checked here.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
+// The Python face of the engine. Everything Python is in this file and layer_bindings.cpp; sizes are
+// checked here.
+#include "bindings.h"
+
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include "dispatch.h"
+#include "engine.h"
 #include "pool.h"
-
-namespace nb = nanobind;
-using namespace nb::literals;
 
 namespace unrolled {
 namespace {
@@ -40,10 +39,15 @@ void elementwise(const std::string& name, Flat<const T> x, Flat<T> out) {
 NB_MODULE(_native, m) {
   m.def("isa", [] { return std::string(unrolled::current_isa().name); });
   m.def("available_isas", &unrolled::available_isas);
-  m.def("set_isa", &unrolled::set_isa, "name"_a);
+  m.def("set_isa", &unrolled::set_isa, nb::arg("name"));
   m.def("num_threads", &unrolled::num_threads);
-  m.def("set_num_threads", &unrolled::set_num_threads, "count"_a);
+  m.def("set_num_threads", &unrolled::set_num_threads, nb::arg("count"));
   m.def("available_cores", &unrolled::available_cores);
-  m.def("elementwise", &unrolled::elementwise<float>, "function"_a, "x"_a, "out"_a);
-  m.def("elementwise", &unrolled::elementwise<double>, "function"_a, "x"_a, "out"_a);
+  m.def("poison_scratch", &unrolled::Arena::set_poison, nb::arg("on"));
+  m.def("elementwise", &unrolled::elementwise<float>, nb::arg("function"), nb::arg("x"),
+        nb::arg("out"));
+  m.def("elementwise", &unrolled::elementwise<double>, nb::arg("function"), nb::arg("x"),
+        nb::arg("out"));
+  unrolled::bind_layers(m);
+  unrolled::bind_training(m);
 }

@@ -20,16 +20,6 @@ namespace unrolled {
 namespace {
 
 constexpr int kMaxThreads = 256;
-constexpr int kSpins = 4000;  // of about 10 ns each, before a waiting thread sleeps or yields
-
-void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 struct Pool {
   std::mutex owner;  // held by the lease that may start tasks
   std::atomic<uint32_t> generation{0};
@@ -43,7 +33,7 @@ struct Pool {
     for (;;) {
       uint32_t now = generation.load(std::memory_order_acquire);
       for (int spin = 0; now == seen && spin < kSpins; ++spin) {
-        pause();
+        pause_once();
         now = generation.load(std::memory_order_acquire);
       }
       if (now == seen) {
@@ -80,13 +70,7 @@ struct Pool {
     generation.fetch_add(1, std::memory_order_release);
     generation.notify_all();
     new_task(new_argument, 0);
-    for (int spin = 0; unfinished.load(std::memory_order_acquire) != 0; ++spin) {
-      if (spin < kSpins) {
-        pause();
-      } else {
-        sched_yield();
-      }
-    }
+    pause_until([this] { return unfinished.load(std::memory_order_acquire) == 0; });
   }
 };
 

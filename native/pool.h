@@ -4,9 +4,32 @@
 // interpreter exit is safe; after fork the child starts with a fresh one.
 #pragma once
 
+#include <sched.h>
+
 #include <cstdint>
 
 namespace unrolled {
+
+inline void pause_once() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+constexpr int kSpins = 4000;  // pauses before a waiting thread sleeps or lets others run
+
+template <class Done>
+void pause_until(Done done) {
+  for (int spin = 0; !done(); ++spin) {
+    if (spin < kSpins) {
+      pause_once();
+    } else {
+      sched_yield();
+    }
+  }
+}
 
 // Cores that this process may use: the smaller of its affinity mask and its cgroup's CPU quota.
 int available_cores();

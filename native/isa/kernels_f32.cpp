@@ -2,5 +2,5 @@
 
 namespace UNROLLED_ISA_NS {
 extern const unrolled::Kernels<float> table_f32;
-const unrolled::Kernels<float> table_f32 = make_table<float>();
+constinit const unrolled::Kernels<float> table_f32 = make_table<float>();
 }  // namespace UNROLLED_ISA_NS

@@ -2,5 +2,5 @@
 
 namespace UNROLLED_ISA_NS {
 extern const unrolled::Kernels<double> table_f64;
-const unrolled::Kernels<double> table_f64 = make_table<double>();
+constinit const unrolled::Kernels<double> table_f64 = make_table<double>();
 }  // namespace UNROLLED_ISA_NS

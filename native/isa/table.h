@@ -1,11 +1,14 @@
 // Fills the kernel table of one value type for the instruction set being compiled.
 #pragma once
 
+#include "cells/elman.h"
+#include "cells/gru.h"
+#include "cells/lstm.h"
 #include "functions.h"
 #include "kernels.h"
-
-#define UNROLLED_STRING_OF(x) #x
-#define UNROLLED_STRING(x) UNROLLED_STRING_OF(x)
+#include "recurrence.h"
+#include "recurrence_backward.h"
+#include "weight_gradients.h"
 
 namespace UNROLLED_ISA_NS {
 
@@ -33,9 +36,99 @@ void unary(unrolled::Unary op, const T* x, T* y, int64_t n) {
   }
 }
 
-template <class T>
-unrolled::Kernels<T> make_table() {
-  return {UNROLLED_STRING(UNROLLED_ISA_NS), kLanes<T>, unary<T>};
+template <class C>
+struct Is {
+  using type = C;
+};
+
+// Calls f with the cell's policy.
+template <class T, class F>
+auto with_cell(unrolled::Cell cell, F f) {
+  switch (cell) {
+    case unrolled::Cell::rnn_tanh: return f(Is<Elman<T, false>>{});
+    case unrolled::Cell::rnn_relu: return f(Is<Elman<T, true>>{});
+    case unrolled::Cell::lstm: return f(Is<Lstm<T, false>>{});
+    case unrolled::Cell::lstm_projected: return f(Is<Lstm<T, true>>{});
+    case unrolled::Cell::gru_after: return f(Is<GruAfter<T>>{});
+    default: return f(Is<GruBefore<T>>{});
+  }
 }
+
+#define UNROLLED_CELL(T, cell, expression) \
+  with_cell<T>(cell, [&](auto is) { using C = typename decltype(is)::type; return expression; })
+
+template <class T>
+constexpr unrolled::Kernels<T> make_table() {
+  using unrolled::Kernels;
+  Kernels<T> t{};
+  t.lanes = kLanes<T>;
+  t.unary = unary<T>;
+  t.packed_size = [](const Size& size) {
+    return UNROLLED_CELL(T, size.cell, (Plan<T, C>(size).end()));
+  };
+  t.pack = [](const Size& size, const Weights<T>& weights, T* packed, int member, int members) {
+    UNROLLED_CELL(T, size.cell, (pack<T, C>(size, weights, packed, member, members)));
+  };
+  t.tape_width = [](const Size& size) {
+    return UNROLLED_CELL(T, size.cell, C::tape_columns * size.hidden);
+  };
+  t.panels = [](const Size& size) {
+    return UNROLLED_CELL(T, size.cell, (Plan<T, C>(size).phase[0].panels));
+  };
+  t.backward_panels = [](const Size& size) { return panels_of(tiles_of<T>(size.outputs)); };
+  t.forward_state = [](const Size& size, int64_t rows) {
+    return ForwardState<T>(size, rows, nullptr).words;
+  };
+  t.forward_scratch = [](const Size& size, const Schedule& schedule, const Share& share) {
+    return UNROLLED_CELL(T, size.cell, (ForwardLoop<T, C>::scratch(size, schedule, share)));
+  };
+  t.forward = [](const Forward<T>& call, const Share& share, T* scratch) {
+    UNROLLED_CELL(T, call.size.cell, (ForwardLoop<T, C>(call, share, scratch).run()));
+  };
+  t.packed_backward_size = [](const Size& size, bool dx) {
+    return UNROLLED_CELL(T, size.cell, (BackwardPlan<T, C>(size, dx).end));
+  };
+  t.pack_backward = [](const Size& size, const Weights<T>& weights, bool dx, T* packed, int member,
+                       int members) {
+    UNROLLED_CELL(T, size.cell, (pack_backward<T, C>(size, weights, dx, packed, member, members)));
+  };
+  t.backward_state = [](const Size& size, const Schedule& schedule) {
+    return UNROLLED_CELL(T, size.cell, (BackwardState<T, C>(size, schedule, nullptr).words));
+  };
+  t.backward_scratch = [](const Size& size, const Schedule& schedule) {
+    unrolled::Backward<T> call{};
+    call.size = size;
+    call.schedule = schedule;
+    const Share all{0, 1, 0, 1, nullptr};
+    return UNROLLED_CELL(T, size.cell,
+                         (BackwardLoop<T, C>(call, all, nullptr).words() +
+                          GradientBlock<T, C>(call, 0, 1, nullptr, 0).words()));
+  };
+  t.blocks = [](const Size& size, const Schedule& schedule) {
+    return UNROLLED_CELL(T, size.cell,
+                         (BackwardState<T, C>(size, schedule, nullptr).blocks(schedule)));
+  };
+  t.flow_parts = [](const Size& size) {
+    return UNROLLED_CELL(T, size.cell, (BackwardLoop<T, C>::flow_parts(size)));
+  };
+  t.backward_steps = [](const Backward<T>& call, const Share& share, T* scratch, int64_t block) {
+    UNROLLED_CELL(T, call.size.cell, (BackwardLoop<T, C>(call, share, scratch).steps(block)));
+  };
+  t.backward_finish = [](const Backward<T>& call, const Share& share, T* scratch) {
+    UNROLLED_CELL(T, call.size.cell, (BackwardLoop<T, C>(call, share, scratch).finish()));
+  };
+  t.input_gradient = [](const Backward<T>& call, int member, int members, T* scratch, int64_t block) {
+    UNROLLED_CELL(T, call.size.cell,
+                  (GradientBlock<T, C>(call, member, members, scratch, block).input_gradient()));
+  };
+  t.weight_gradient = [](const Backward<T>& call, int member, int members, T* scratch,
+                         int64_t block) {
+    UNROLLED_CELL(T, call.size.cell,
+                  (GradientBlock<T, C>(call, member, members, scratch, block).weight_gradient()));
+  };
+  return t;
+}
+
+#undef UNROLLED_CELL
 
 }  // namespace UNROLLED_ISA_NS
