@@ -132,6 +132,13 @@ def test_sides_turn_about_and_another_begins_each_round():
     assert changes[-9:] == turns
 
 
+def test_a_busy_machine_is_warned_about():
+    idle = example().machine
+    assert machine.warning(idle) == ""
+    busy = msgspec.structs.replace(idle, others=1.5, stolen=0.7)
+    assert "others use 1.5 of 2 cores, 0.7 of it the host" in machine.warning(busy)
+
+
 # Agreement.
 
 
@@ -182,6 +189,7 @@ def whole(*found):
             versions={"torch": "1"},
             load=[0.0, 0.0, 0.0],
             others=0.0,
+            stolen=0.0,
         ),
         seconds=1.0,
         peaks={"1": 100.0, "2": 200.0},

@@ -40,7 +40,7 @@ PEERS = {
     "openvino": ("openvino", "diamond"),
     "numpy": ("other", "cross"),
 }
-ROW, LABEL, VALUE, PLOT, GAP, MARGIN = 18, 122, 62, 236, 20, 16
+ROW, LABEL, VALUE, PLOT, GAP, MARGIN = 18, 138, 58, 232, 24, 16
 PANEL = LABEL + PLOT + VALUE
 TOP, HEAD, FOOT = 92, 40, 30
 MOST_ROWS = 15

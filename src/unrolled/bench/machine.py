@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -22,7 +23,11 @@ FEWEST_PRODUCTS = 5
 
 
 class Machine(Struct, frozen=True, kw_only=True):
-    """Facts of the machine and of what ran on it."""
+    """Facts of the machine and of what ran on it.
+
+    `load` is the load average; `others` counts the cores taken at the start, `stolen` of them by
+    the host of a virtual machine.
+    """
 
     processor: str
     cores: int
@@ -32,21 +37,33 @@ class Machine(Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     load: list[float]
     others: float
+    stolen: float
 
 
 class Busy:
-    """Watches how many cores other processes use, from now on; nan where the system cannot say."""
+    """Watches how many cores are taken from this process, from now on.
+
+    Both numbers are nan where the system cannot say.
+    """
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
-        self._all, self._own = _busy_seconds(), _own_seconds()
+        self._before, self._own = _system_seconds(), _own_seconds()
 
     def others(self) -> float:
-        """Return the mean number of cores that other processes used since the start."""
+        """Return the mean number of cores that other processes used or the host took."""
+        busy, stolen = self._since()
+        own = (_own_seconds() - self._own) / (time.perf_counter() - self._start)
+        return max(0.0, busy + stolen - own)
+
+    def stolen(self) -> float:
+        """Return the mean number of cores that the host of a virtual machine took."""
+        return self._since()[1]
+
+    def _since(self) -> tuple[float, float]:
         elapsed = time.perf_counter() - self._start
-        everyone = _busy_seconds() - self._all
-        own = _own_seconds() - self._own
-        return max(0.0, (everyone - own) / elapsed)
+        busy, stolen = _system_seconds()
+        return (busy - self._before[0]) / elapsed, (stolen - self._before[1]) / elapsed
 
 
 def _own_seconds() -> float:
@@ -54,14 +71,15 @@ def _own_seconds() -> float:
     return times.user + times.system
 
 
-def _busy_seconds() -> float:
-    """Return the seconds that all cores were busy since the machine started (Linux)."""
+def _system_seconds() -> tuple[float, float]:
+    """Return the seconds since start that all cores were busy, and that the host took (Linux)."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:
-        return float("nan")
-    user, nice, system, _, _, interrupt, soft, steal = map(int, fields[:8])
-    return (user + nice + system + interrupt + soft + steal) / os.sysconf("SC_CLK_TCK")
+        return math.nan, math.nan
+    user, nice, system, _, _, interrupt, soft, stolen = map(int, fields[:8])
+    tick = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + interrupt + soft) / tick, stolen / tick
 
 
 def cores() -> int:
@@ -92,6 +110,7 @@ def describe() -> Machine:
         versions=versions,
         load=[round(value, 2) for value in os.getloadavg()],
         others=busy.others(),
+        stolen=busy.stolen(),
     )
 
 
@@ -100,8 +119,8 @@ def warning(machine: Machine) -> str:
     if not machine.others > IDLE:
         return ""
     return (
-        f"the machine is not idle: others use {machine.others:.1f} of {machine.cores} cores "
-        f"(load {machine.load[0]:.1f}); expect noise"
+        f"the machine is not idle: others use {machine.others:.1f} of {machine.cores} cores, "
+        f"{machine.stolen:.1f} of it the host (load {machine.load[0]:.1f}); expect noise"
     )
 
 
