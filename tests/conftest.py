@@ -1,6 +1,15 @@
 """Settings of every test; being here also lets tests share the helper modules of this folder."""
 
+import hypothesis
 import torch
 
 # The tests' tensors are tiny: threads would only wait for each other.
 torch.set_num_threads(1)
+
+# What a test checks is never how long it took: machines are shared.
+hypothesis.settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("unhurried")

@@ -7,11 +7,15 @@ from typing import NamedTuple
 import torch
 
 from unrolled.errors import EngineError
-from unrolled.ops import kernels, reference
+from unrolled.ops import kernels, native, reference
 from unrolled.ops.layer import LayerFunction
 from unrolled.spec import Engine, RecurrentSpec
 
-ENGINES: dict[str, LayerFunction] = {"reference": reference.layer, "torch": kernels.layer}
+ENGINES: dict[str, LayerFunction] = {
+    "native": native.layer,
+    "torch": kernels.layer,
+    "reference": reference.layer,
+}
 
 
 class Choice(NamedTuple):
@@ -73,7 +77,13 @@ def _lack(engine: str, request: Request) -> str:
 
 
 def _native_lack(request: Request) -> str:
-    return "this installation has no native training kernels"
+    if request.device.type != "cpu":
+        return f"the native kernels run on the CPU, not on {request.device}"
+    if request.dtype not in native.DTYPES:
+        return f"the native kernels compute float32 and float64, not {request.dtype}"
+    if _transformed():
+        return "the native kernels do not serve torch.func transforms"
+    return ""
 
 
 def _torch_lack(request: Request) -> str:
