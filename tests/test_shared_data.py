@@ -1,0 +1,87 @@
+"""Real data sets, where they lie beside the repository: read whole, and one tiny epoch each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tiny
+from unrolled.data.read import labels, read_pairs, read_table, texts
+from unrolled.errors import DataError
+from unrolled.tasks.base import Run
+from unrolled.tasks.classify import Examples
+from unrolled.tasks.classify import train as train_classifier
+from unrolled.tasks.translate import Pairs
+from unrolled.tasks.translate import train as train_translator
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
+
+
+def pairs(name: str) -> Pairs:
+    table = read_pairs(DATA / "g2p" / f"{name}.tsv")
+    return Pairs(texts(table, "source"), texts(table, "target"), table.path, table.rows)
+
+
+def sentences(name: str) -> Examples:
+    """Lines of a label, a space and a sentence."""
+    table = read_table(DATA / "textclass" / name, format="txt")
+    split = [line.split(" ", 1) for line in texts(table, "text")]
+    return Examples([s for _, s in split], [label for label, _ in split], name, table.rows)
+
+
+@pytest.mark.parametrize("language", ["fre", "kor", "hin"])
+def test_pronunciations_are_read_whole(language: str) -> None:
+    sizes = [len(pairs(f"{language}_{part}")) for part in ("train", "dev", "test")]
+    assert sizes == [3600, 450, 450]
+
+
+def test_french_pronunciations_train(tmp_path: Path) -> None:
+    train, dev = pairs("fre_train"), pairs("fre_dev")
+    fitted = train_translator(
+        train.take(range(0, 3600, 10)),
+        tiny.translate_options(),
+        tiny.training(epochs=1),
+        validation=dev.take(range(20)),
+        run=Run(tmp_path / "model"),
+    )
+    assert fitted.config.data.source_vocabulary.tokens == "char"
+    assert fitted.config.data.target_vocabulary.tokens == "word"
+    assert fitted.metrics["per"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "classes"),
+    [("stsa.binary.train", 6920, 2), ("stsa.binary.dev", 872, 2)],
+)
+def test_sentences_are_read_whole(name: str, count: int, classes: int) -> None:
+    found = sentences(name)
+    assert (len(found), len(set(found.labels))) == (count, classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("TREC.train.all", "byte 0xf0 at offset 3173 (row 66) is not UTF-8"),
+        ("subj.all", "byte 0xe9 at offset 2603 (row 21) is not UTF-8"),
+    ],
+)
+def test_sentences_in_latin_1_are_refused_with_their_byte_and_row(name: str, place: str) -> None:
+    with pytest.raises(DataError) as caught:
+        sentences(name)
+    assert place in str(caught.value)
+
+
+def test_sentences_train_from_a_file_of_columns(tmp_path: Path) -> None:
+    found = sentences("stsa.binary.dev").take(range(0, 872, 4))
+    rows = zip(found.labels, found.texts, strict=True)
+    path = tmp_path / "reviews.tsv"
+    path.write_text("label\ttext\n" + "".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+    table = read_table(path, columns=["text", "label"])
+    data = Examples(texts(table, "text"), labels(table, "label"), table.path, table.rows)
+    assert list(data.texts) == list(found.texts)
+    fitted = train_classifier(data, tiny.classify_options(), tiny.training(epochs=1))
+    assert fitted.config.data.source_vocabulary.tokens == "word"
+    assert 0 <= fitted.metrics["accuracy"] <= 1

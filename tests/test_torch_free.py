@@ -1,0 +1,108 @@
+"""A trained model runs where torch is not: nothing on the way imports it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tiny
+from unrolled.tasks.base import Run
+from unrolled.tasks.classify import train as train_classifier
+from unrolled.tasks.translate import train as train_translator
+
+BLOCK = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
+
+sys.meta_path.insert(0, NoTorch())
+"""
+
+USE = """
+import sys
+from pathlib import Path
+import unrolled
+from unrolled.cli import run
+
+folder, data, out = sys.argv[1:]
+model = unrolled.load(folder)
+column = open(data).readline().split(",")[0]
+texts = [line.split(",")[0] for line in open(data)][1:]
+print(len(model.predict(texts)))
+for arguments in (
+    ["predict", folder, data],
+    ["evaluate", folder, data, "--json"],
+    ["explain", folder, texts[0], "--out", out, "--quiet"],
+    ["inspect", folder],
+    ["inspect", "--engine"],
+):
+    assert run(arguments) == 0, arguments
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """A model folder and a CSV file for each task."""
+    root = tmp_path_factory.mktemp("models")
+    train_classifier(
+        tiny.examples(), tiny.classify_options(), tiny.training(), run=Run(root / "classify")
+    )
+    train_translator(
+        tiny.pairs(), tiny.translate_options(), tiny.training(), run=Run(root / "translate")
+    )
+    (root / "pairs.csv").write_text(
+        "source,target\n" + "".join(f"{a},{b}\n" for a, b in zip(*tiny.words(10), strict=True))
+    )
+    tiny.write_reviews(root / "reviews.csv", 10)
+    return {
+        "classify": (root / "classify", root / "reviews.csv"),
+        "translate": (root / "translate", root / "pairs.csv"),
+    }
+
+
+def test_import_unrolled_loads_neither_torch_nor_numpy() -> None:
+    code = "import sys, unrolled; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    assert tiny.python(code).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "unrolled.runtime",
+        "unrolled.artifact",
+        "unrolled.data.read",
+        "unrolled.data.vocab",
+        "unrolled.explain.report",
+        "unrolled.tasks",
+        "unrolled.train.metrics",
+        "unrolled.cli",
+    ],
+)
+def test_no_room_but_the_training_ones_imports_torch(module: str) -> None:
+    code = f"import sys, {module}; print('torch' in sys.modules)"
+    assert tiny.python(code).stdout == "False\n"
+
+
+@pytest.mark.parametrize("task", ["classify", "translate"])
+@pytest.mark.parametrize("block", ["", BLOCK], ids=["torch there", "torch blocked"])
+def test_every_use_of_a_model_without_torch(task: str, block: str, models, tmp_path) -> None:
+    found = tiny.python(block + USE, *models[task], tmp_path / "report.html")
+    assert found.stderr == ""
+    assert found.returncode == 0
+    assert found.stdout.startswith("10\n")
+    assert (tmp_path / "report.html").stat().st_size > 1000
+
+
+def test_training_without_torch_says_which_package_to_install(tmp_path: Path) -> None:
+    data = tiny.write_reviews(tmp_path / "reviews.csv")
+    code = BLOCK + "from unrolled.cli import main; main(sys.argv[1:])"
+    found = tiny.python(code, "train", "classify", data, "--out", tmp_path / "model")
+    assert found.returncode == 2
+    assert found.stderr == (
+        "unrolled: error: training needs the package torch: pip install 'unrolled[train,text]'\n"
+    )
