@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
@@ -82,7 +84,9 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     try:
-        cli.main(arguments, prog_name="unrolled", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            cli.main(arguments, prog_name="unrolled", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -98,6 +102,17 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         return _explain_failure(error, debug)
     return 0
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"unrolled: warning: {message}", file=sys.stderr)
 
 
 def _explain_failure(error: Exception, debug: bool) -> int:
