@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS := train,text,plot,demo,dev
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+DOCS_STAMP := $(VENV)/.installed-docs
 NATIVE := $(wildcard native/*.h native/*.cpp native/*/*.h native/*/*.cpp) CMakeLists.txt
 
 .PHONY: help demo test lint bench quality docs clean install
@@ -34,6 +35,15 @@ $(BENCH_STAMP): $(STAMP)
 
 bench: $(BENCH_STAMP)  ## time our layers and their peers, write bench-out/ (ARGS="--grid full")
 	@$(BIN)/unrolled bench $(ARGS)
+
+$(DOCS_STAMP): $(STAMP)
+	@echo "installing what builds the documentation into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP)  ## build the documentation into docs/_build/html; warnings are errors
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check .
