@@ -203,3 +203,10 @@ def attention_shapes(spec: AttentionSpec) -> dict[str, tuple[int, ...]]:
         "key.bias": (spec.size,),
         "score.weight": (1, spec.size),
     }
+
+
+def cell_name(spec: RecurrentSpec) -> str:
+    """Return the name that the compiled engine gives the cell of `spec`."""
+    if spec.cell == "rnn":
+        return f"rnn_{spec.nonlinearity}"
+    return f"gru_{spec.reset}" if spec.cell == "gru" else "lstm"

@@ -15,6 +15,7 @@ from torch import Tensor
 from unrolled import _native
 from unrolled.errors import EngineError
 from unrolled.ops.layer import LayerResult, LayerWeights, Ragged
+from unrolled.shapes import cell_name
 from unrolled.spec import RecurrentSpec
 
 _WEIGHTS = "Tensor ih, Tensor hh, Tensor? b_ih, Tensor? b_hh, Tensor? hr"
@@ -23,7 +24,8 @@ _REVERSE = (
     "Tensor? hr_reverse"
 )
 _INPUTS = (
-    f"Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_REVERSE}, Tensor? lengths, Tensor? mask, str cell"
+    f"Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_REVERSE}, "
+    "Tensor? lengths, Tensor? mask, str cell"
 )
 _LIBRARY = torch.library.Library("unrolled", "FRAGMENT")
 _LIBRARY.define(
@@ -42,13 +44,6 @@ _NOTHING = (0, 0, 0)
 
 # Columns of H that the tape keeps per token and direction; see native/cells/.
 _TAPE_COLUMNS = {"rnn_tanh": 0, "rnn_relu": 0, "gru_after": 4, "gru_before": 4}
-
-
-def cell_name(spec: RecurrentSpec) -> str:
-    """Return the name that the compiled engine gives the cell of `spec`."""
-    if spec.cell == "rnn":
-        return f"rnn_{spec.nonlinearity}"
-    return f"gru_{spec.reset}" if spec.cell == "gru" else "lstm"
 
 
 def layer(
@@ -88,9 +83,7 @@ def _empty_like_sequence(x: Tensor, width: int) -> Tensor:
     return x.new_empty(steps, rows, width)
 
 
-def _sizes(
-    x: Tensor, h: Tensor, hh: Tensor, cell: str
-) -> tuple[str, int, int, int, int, int, int]:
+def _sizes(x: Tensor, h: Tensor, hh: Tensor, cell: str) -> tuple[str, int, int, int, int, int, int]:
     """Return the cell, T, N, I, H, P and D."""
     steps, rows, inputs = x.shape
     gates = 4 if cell == "lstm" else 3 if cell.startswith("gru") else 1
@@ -309,9 +302,7 @@ _LIBRARY.impl("layer", _forward, "CPU")
 _LIBRARY.impl("layer_backward", _backward, "CPU")
 torch.library.register_fake("unrolled::layer", _fake_forward, lib=_LIBRARY)
 torch.library.register_fake("unrolled::layer_backward", _fake_backward, lib=_LIBRARY)
-torch.library.register_autograd(
-    "unrolled::layer", _derivative, setup_context=_setup, lib=_LIBRARY
-)
+torch.library.register_autograd("unrolled::layer", _derivative, setup_context=_setup, lib=_LIBRARY)
 torch.library.register_autograd(
     "unrolled::layer_backward", _no_derivative, setup_context=_no_setup, lib=_LIBRARY
 )

@@ -1,4 +1,4 @@
-"""Recurrent layers without torch: the same stack as `unrolled.nn`, in numpy, for inference."""
+"""Recurrent layers without torch: the stack of `unrolled.nn`, for inference on numpy arrays."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Recurrent:
         self.dtype = np.dtype(np.float64 if wide else np.float32)
         self.spec = spec
         self.weights: dict[str, Array] = {
-            name: np.array(value, dtype=self.dtype) for name, value in arrays.items()
+            name: np.array(value, dtype=self.dtype, order="C") for name, value in arrays.items()
         }
         self._layers = [
-            tuple(self._pack(suffix) for suffix in suffixes(spec, k))
+            engine.pack(spec, [self._parameters(suffix) for suffix in suffixes(spec, k)])
             for k in range(spec.num_layers)
         ]
 
@@ -65,12 +65,10 @@ class Recurrent:
         )
         return cls(spec, arrays)
 
-    def _pack(self, suffix: str) -> engine.Weights:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        ih, hh, b_ih, b_hh, hr = (self.weights.get(name + suffix) for name in names)
-        assert ih is not None
-        assert hh is not None
-        return engine.pack(self.spec, ih, hh, b_ih, b_hh, hr)
+    def _parameters(self, suffix: str) -> engine.Parameters:
+        get = self.weights.get
+        ih, hh = self.weights["weight_ih" + suffix], self.weights["weight_hh" + suffix]
+        return ih, hh, get("bias_ih" + suffix), get("bias_hh" + suffix), get("weight_hr" + suffix)
 
     def __call__(
         self,
@@ -94,8 +92,8 @@ class Recurrent:
             )
         ends = _check_lengths(lengths, *values.shape[:2])
         h, c = self._split(state, len(values))
-        for k, weights in enumerate(self._layers):
-            y, h[k], c_k = engine.run(spec, weights, values, h[k], c[k] if c else None, ends)
+        for k, layer in enumerate(self._layers):
+            y, h[k], c_k = engine.run(layer, values, h[k], c[k] if c else None, ends)
             if c_k is not None:
                 c[k] = c_k
             y = _merge(spec, y)
@@ -124,12 +122,11 @@ class Recurrent:
         if single:
             values = values[None]
         h, c = self._split(state, len(values), single=single)
-        for k, (w,) in enumerate(self._layers):
-            gx = engine.input_product(spec, w, values)
-            y, c_new = engine.cell(spec, w, gx, h[k][0], c[k][0] if c else None)
-            h[k] = y[None]
-            if c_new is not None:
-                c[k] = c_new[None]
+        for k, layer in enumerate(self._layers):
+            steps, h[k], c_k = engine.run(layer, values[:, None], h[k], c[k] if c else None, None)
+            if c_k is not None:
+                c[k] = c_k
+            y = steps[:, 0]
             values = y + values if spec.residual and k else y
         y = values[0] if single else values
         if out is not None:
