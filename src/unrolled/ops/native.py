@@ -27,7 +27,7 @@ _INPUTS = (
     f"Tensor x, Tensor h, Tensor? c, {_WEIGHTS}, {_REVERSE}, "
     "Tensor? lengths, Tensor? mask, str cell"
 )
-_LIBRARY = torch.library.Library("unrolled", "FRAGMENT")
+_LIBRARY: Any = torch.library.Library("unrolled", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define(
     f"layer({_INPUTS}, bool keep, bool states, Tensor? flow) "
     "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor cells, Tensor tape)"
@@ -121,8 +121,8 @@ def _forward(
     _check(x, h, c, weights, lengths, mask)
     sizes = _sizes(x, h, weights[1], cell)
     x = _dense(x)
-    h, c, mask, lengths, *used = _contiguous((h, c, mask, lengths, *weights[: 5 * sizes[-1]]))
-    assert h is not None
+    h = h.contiguous()
+    c, mask, lengths, *used = _contiguous((c, mask, lengths, *weights[: 5 * sizes[-1]]))
     y = _empty_like_sequence(x, sizes[-1] * sizes[-2])
     h_n = torch.empty_like(h)
     c_n = torch.empty_like(c) if c is not None else x.new_empty(0)
