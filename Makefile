@@ -36,6 +36,9 @@ $(BENCH_STAMP): $(STAMP)
 bench: $(BENCH_STAMP)  ## time our layers and their peers, write bench-out/ (ARGS="--grid full")
 	@$(BIN)/unrolled bench $(ARGS)
 
+quality: $(STAMP)  ## train on public data sets: make quality DATA=folder [ROWS="trec g2p-fre"]
+	@$(BIN)/python -m bench.quality --data $(DATA) $(ROWS)
+
 $(DOCS_STAMP): $(STAMP)
 	@echo "installing what builds the documentation into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),docs]'
