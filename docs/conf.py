@@ -46,14 +46,15 @@ class CommandHelp(Directive):
         """Return the help text as a block of code."""
         command: click.Command = cli
         path = ["unrolled", *self.arguments[0].split()]
-        context = click.Context(command, info_name=path[0], max_content_width=90)
+        settings = {**cli.context_settings, "max_content_width": 90}
+        context = click.Context(command, info_name=path[0], **settings)
         for name in path[1:]:
             assert isinstance(command, click.Group)
             found = command.get_command(context, name)
             if found is None:
                 raise self.error(f"no such command: {' '.join(path)}")
             command = found
-            context = click.Context(command, parent=context, info_name=name, max_content_width=90)
+            context = click.Context(command, parent=context, info_name=name, **settings)
         context.terminal_width = 90
         text = command.get_help(context)
         return [nodes.literal_block(text, text, language="text")]
