@@ -4,8 +4,9 @@
 config.json  model.safetensors  vocab.json  metrics.json  README.md  training/
 ```
 
-Every file is first written whole beside its place and then renamed, so that a full disk or a kill
-leaves the model that was there before. No pickle is ever read or written.
+All files are first written whole beside their places and then renamed, so that a full disk leaves
+the model that was there before. A kill between two renames is told by the fingerprint in the config
+when the model is loaded. No pickle is ever read or written.
 """
 
 from __future__ import annotations
