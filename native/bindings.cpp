@@ -7,6 +7,7 @@
 
 #include "dispatch.h"
 #include "engine.h"
+#include "openmp.h"
 #include "pool.h"
 
 namespace unrolled {
@@ -43,6 +44,8 @@ NB_MODULE(_native, m) {
   m.def("num_threads", &unrolled::num_threads);
   m.def("set_num_threads", &unrolled::set_num_threads, nb::arg("count"));
   m.def("available_cores", &unrolled::available_cores);
+  m.def("borrow_openmp", &unrolled::borrow_openmp, nb::arg("folder"));
+  m.def("openmp_path", &unrolled::openmp_path);
   m.def("poison_scratch", &unrolled::Arena::set_poison, nb::arg("on"));
   m.def("elementwise", &unrolled::elementwise<float>, nb::arg("function"), nb::arg("x"),
         nb::arg("out"));

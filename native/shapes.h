@@ -96,7 +96,7 @@ struct Backward {
   Rows<const T> h0, c0, dh_n, dc_n, mask;
   const T* tape;
   Sequence<T> dx;  // data null where not wanted
-  bool add_dx;     // dx already holds zeros or another direction's part
+  bool add_dx;     // two directions add to the same dx
   T *dw_ih, *dw_hh, *db_ih, *db_hh, *dw_hr;
   Rows<T> dh0, dc0;
   T* flow;    // [tokens, 2, flow parts] squares of dL/dh and dL/dc, or null

@@ -24,6 +24,15 @@ def set_num_threads(count: int) -> None:
 def available_cores() -> int:
     """Cores that this process may use, by affinity and cgroup quota."""
 
+def borrow_openmp(folder: str) -> str:
+    """Run on the threads of the OpenMP runtime loaded from `folder`, else of the only one loaded.
+
+    Returns its path, or an empty string where there is none.
+    """
+
+def openmp_path() -> str:
+    """Path of the borrowed OpenMP runtime; empty where calls run on the package's own threads."""
+
 def elementwise(
     function: str, x: NDArray[np.floating[Any]], out: NDArray[np.floating[Any]]
 ) -> None:
