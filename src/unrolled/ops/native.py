@@ -82,7 +82,7 @@ def layer(
 
 
 def _traced(tensors: list[Tensor | None]) -> bool:
-    """Whether something watches operators: a compiler, a mode, or a tensor of a class of its own."""
+    """Whether something watches: a compiler, a mode, or a tensor of a class of its own."""
     return (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
