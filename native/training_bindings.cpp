@@ -98,7 +98,7 @@ void forward(const Sizes& sizes, uintptr_t lengths, const Strided& x, const Addr
     call.mask = rows<const T>(mask, d, N, P);
     call.cells = sequence<T>(cells, d * H);
     if (tape != 0)
-      call.tape = at<T>(tape) + d * layer.steps * N * table.tape_width(layer.size);
+      call.tape = at<T>(tape) + d * schedule.tokens() * table.tape_width(layer.size);
     each[d] = weights<T>(parameters, d);
   }
   run_forward(table, calls, each, static_cast<int>(layer.directions), arena);
@@ -135,7 +135,7 @@ void backward(const Sizes& sizes, uintptr_t lengths, const Strided& x, const Add
     call.dh_n = rows<const T>(dh_n, d, N, P);
     call.dc_n = rows<const T>(dc_n, d, N, H);
     call.mask = rows<const T>(mask, d, N, P);
-    call.tape = at<const T>(tape) + d * layer.steps * N * table.tape_width(layer.size);
+    call.tape = at<const T>(tape) + d * schedule.tokens() * table.tape_width(layer.size);
     call.dx = sequence<T>(dx, 0);
     call.add_dx = layer.directions == 2;
     const auto* g = gradients.data() + 5 * d;

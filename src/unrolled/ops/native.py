@@ -107,10 +107,11 @@ def _sizes(x: Tensor, h: Tensor, hh: Tensor, cell: str) -> tuple[str, int, int, 
     return cell, steps, rows, inputs, hh.shape[0] // gates, h.shape[2], h.shape[0]
 
 
-def _tape_size(sizes: tuple[str, int, int, int, int, int, int]) -> int:
+def _tape_size(sizes: tuple[str, int, int, int, int, int, int], tokens: int | None = None) -> int:
+    """Return the values of the tape for so many tokens, left out for all that x may have."""
     cell, steps, rows, _, hidden, outputs, directions = sizes
     columns = _TAPE_COLUMNS.get(cell, 5 if hidden == outputs else 6)
-    return directions * steps * rows * columns * hidden
+    return directions * (steps * rows if tokens is None else tokens) * columns * hidden
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ def _contiguous(tensors: Any) -> list[Tensor | None]:
 
 
 def _forward(
-    x: Tensor, h: Tensor, c: Tensor | None, *rest: Any
+    x: Tensor, h: Tensor, c: Tensor | None, *rest: Any, traced: bool = True
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     weights, (lengths, mask, cell, keep, states, _) = rest[:10], rest[10:]
     _check(x, h, c, weights, lengths, mask)
@@ -144,7 +145,9 @@ def _forward(
     h_n = torch.empty_like(h)
     c_n = torch.empty_like(c) if c is not None else x.new_empty(0)
     cells = _empty_like_sequence(x, sizes[-1] * sizes[-3]) if states else x.new_empty(0)
-    tape = x.new_empty(_tape_size(sizes) if keep else 0)
+    # The shape of an operator's result must not depend on the values of its inputs.
+    tokens = None if traced or lengths is None else int(lengths.sum())
+    tape = x.new_empty(_tape_size(sizes, tokens) if keep else 0)
     _FORWARD[x.dtype](
         sizes,
         _address(lengths),
@@ -310,12 +313,12 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        output = _forward(*inputs)
+        output = _forward(*inputs, traced=False)
         _setup(ctx, inputs, output)
         ctx.traced = False
         return output
 
-    backward = staticmethod(_derivative)  # type: ignore[assignment]
+    backward = staticmethod(_derivative)
 
 
 def _no_setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
