@@ -242,7 +242,9 @@ class ForwardLoop {
     const PhasePlan<T>& plan = plan_.phase[P];
     const Range panels = part_of(plan.panels, share_.member, share_.members);
     alignas(64) T tile_sums[kMaxRows * narrow];
-    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    int64_t panel = panels.begin;
+    if (n == 1 && !fused_) panel = row_products<P>(context, from[0], panels, token);
+    for (; panel < panels.end; ++panel) {
       const int tiles = panel_tiles(plan, phase, panel);
       const int64_t first = panel * phase.tiles * lanes;
       const T* weights = call_.packed + plan.h + first * phase.h_count * plan.h_depth;
@@ -270,6 +272,31 @@ class ForwardLoop {
         i += rows;
       }
     }
+  }
+
+  // Where one row is left: the panels that come in whole groups. Returns the first panel after them.
+  template <int P>
+  int64_t row_products(const ForwardStep<T>& context, const T* from, Range panels, int64_t token) {
+    constexpr Phase phase = C::phase[P];
+    constexpr int64_t wide = phase.tiles * phase.slots * lanes;
+    const PhasePlan<T>& plan = plan_.phase[P];
+    const int64_t whole = plan.tiles / phase.tiles, end = whole < panels.end ? whole : panels.end;
+    const int64_t depth = plan.h_depth, panel_weights = phase.tiles * phase.h_count * lanes * depth;
+    alignas(64) T own_sums[kPanelsOfRow * wide];
+    int64_t panel = panels.begin;
+    for (; panel + kPanelsOfRow <= end; panel += kPanelsOfRow) {
+      const T* in = call_.packed + plan.bias + panel * wide;
+      T* sums = own_sums;
+      if constexpr (phase.x_count > 0)
+        in = sums = ready_[P] + token * plan.tiles * phase.slots * lanes + panel * wide;
+      constexpr int64_t first = phase.h_first * lanes;
+      row_tile<T, phase.tiles * phase.h_count>(from, call_.packed + plan.h + panel * panel_weights,
+                                               panel_weights, depth, in + first, sums + first, wide);
+      for (int p = 0; p < kPanelsOfRow; ++p)
+        apply<P>(context, 0, 1, (panel + p) * phase.tiles * lanes, phase.tiles, plan.units,
+                 sums + p * wide, wide);
+    }
+    return panel;
   }
 
   template <int P>
