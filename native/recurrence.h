@@ -277,25 +277,32 @@ class ForwardLoop {
   // Where one row is left: the panels that come in whole groups. Returns the first panel after them.
   template <int P>
   int64_t row_products(const ForwardStep<T>& context, const T* from, Range panels, int64_t token) {
-    constexpr Phase phase = C::phase[P];
-    constexpr int64_t wide = phase.tiles * phase.slots * lanes;
-    const PhasePlan<T>& plan = plan_.phase[P];
-    const int64_t whole = plan.tiles / phase.tiles, end = whole < panels.end ? whole : panels.end;
-    const int64_t depth = plan.h_depth, panel_weights = phase.tiles * phase.h_count * lanes * depth;
-    alignas(64) T own_sums[kPanelsOfRow * wide];
+    const int64_t full = plan_.phase[P].tiles / C::phase[P].tiles;
+    const int64_t end = full < panels.end ? full : panels.end;
     int64_t panel = panels.begin;
-    for (; panel + kPanelsOfRow <= end; panel += kPanelsOfRow) {
-      const T* in = call_.packed + plan.bias + panel * wide;
-      T* sums = own_sums;
-      if constexpr (phase.x_count > 0)
-        in = sums = ready_[P] + token * plan.tiles * phase.slots * lanes + panel * wide;
-      constexpr int64_t first = phase.h_first * lanes;
-      row_tile<T, phase.tiles * phase.h_count>(from, call_.packed + plan.h + panel * panel_weights,
-                                               panel_weights, depth, in + first, sums + first, wide);
-      for (int p = 0; p < kPanelsOfRow; ++p)
-        apply<P>(context, 0, 1, (panel + p) * phase.tiles * lanes, phase.tiles, plan.units,
-                 sums + p * wide, wide);
-    }
+    while (panel + kPanelsOfRow <= end)
+      panel = row_group<P, kPanelsOfRow>(context, from, panel, token);
+    while (panel + 2 <= end) panel = row_group<P, 2>(context, from, panel, token);
+    return panel;
+  }
+
+  template <int P, int count>
+  int64_t row_group(const ForwardStep<T>& context, const T* from, int64_t panel, int64_t token) {
+    constexpr Phase phase = C::phase[P];
+    constexpr int64_t wide = phase.tiles * phase.slots * lanes, first = phase.h_first * lanes;
+    const PhasePlan<T>& plan = plan_.phase[P];
+    const int64_t weights = phase.tiles * phase.h_count * lanes * plan.h_depth;
+    alignas(64) T own_sums[count * wide];
+    const T* in = call_.packed + plan.bias + panel * wide;
+    T* sums = own_sums;
+    if constexpr (phase.x_count > 0)
+      in = sums = ready_[P] + token * plan.tiles * phase.slots * lanes + panel * wide;
+    row_tile<T, phase.tiles * phase.h_count, count>(from, call_.packed + plan.h + panel * weights,
+                                                    weights, plan.h_depth, in + first, sums + first,
+                                                    wide);
+    for (int p = 0; p < count; ++p, ++panel)
+      apply<P>(context, 0, 1, panel * phase.tiles * lanes, phase.tiles, plan.units, sums + p * wide,
+               wide);
     return panel;
   }
 
