@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,7 @@ class Recurrent:
             engine.pack(spec, [self._parameters(suffix) for suffix in suffixes(spec, k)])
             for k in range(spec.num_layers)
         ]
+        self._stepper = None if spec.bidirectional else self._new_stepper()
 
     @classmethod
     def from_state_dict(
@@ -109,30 +110,44 @@ class Recurrent:
         Raises ValueError for a bidirectional stack, which needs the whole sequence, and for shapes
         that do not fit.
         """
-        spec = self.spec
-        if spec.bidirectional:
+        stepper = self._stepper
+        done = None if stepper is None else stepper.step(x, state, out)
+        return self._step_of(x, state, out) if done is None else done
+
+    def _step_of(self, x: ArrayLike, state: State | None, out: Array | None) -> tuple[Array, State]:
+        """Step on arguments that are no plain arrays: make them so, or say what is wrong."""
+        spec, stepper = self.spec, self._stepper
+        if stepper is None:
             raise ValueError("a bidirectional layer has no single step: it reads from the end")
-        values = np.asarray(x, dtype=self.dtype)
+        values = self._plain(x)
         single = values.ndim == 1
         if values.ndim not in (1, 2) or values.shape[-1] != spec.input_size:
             raise ValueError(
                 f"a step's input must be [N, {spec.input_size}] or [{spec.input_size}], "
                 f"got {list(values.shape)}"
             )
-        if single:
-            values = values[None]
-        h, c = self._split(state, len(values), single=single)
-        for k, layer in enumerate(self._layers):
-            steps, h[k], c_k = engine.run(layer, values[:, None], h[k], c[k] if c else None, None)
-            if c_k is not None:
-                c[k] = c_k
-            y = steps[:, 0]
-            values = y + values if spec.residual and k else y
-        y = values[0] if single else values
-        if out is not None:
-            np.copyto(out, y)
-            y = out
-        return y, self._join(h, c, single=single)
+        shape = (*values.shape[:-1], spec.output_size)
+        if out is not None and (not isinstance(out, np.ndarray) or out.shape != shape):
+            given = list(out.shape) if isinstance(out, np.ndarray) else type(out).__name__
+            raise ValueError(f"out must be an array {list(shape)}, got {given}")
+        if state is not None:
+            h, c = self._split(state, 1 if single else len(values), single=single)
+            h, c = [self._plain(part) for part in h], [self._plain(part) for part in c]
+            state = self._join(h, c, single=single)
+        y, after = cast("tuple[Array, State]", stepper.step(values, state, None))
+        if out is None:
+            return y, after
+        np.copyto(out, y)
+        return out, after
+
+    def _plain(self, value: ArrayLike) -> Array:
+        return np.require(value, self.dtype, ("C", "A", "E"))
+
+    def _new_stepper(self) -> engine.Stepper:
+        layers = range(self.spec.num_layers)
+        h = [self._first("h0", k, 1)[0, 0] for k in layers]
+        c = [self._first("c0", k, 1)[0, 0] for k in layers] if self.spec.cell == "lstm" else []
+        return engine.stepper(self.spec, self._layers, h, c)
 
     def _split(
         self, state: State | None, rows: int, *, single: bool = False
