@@ -275,8 +275,8 @@ class Stepper {
   // The rows that an index names, each in [0, count) and none twice.
   static const int64_t* check_index(nb::handle index, int64_t rows, int64_t count) {
     if (index.is_none()) {
-      check(rows == count, "x has " + std::to_string(rows) + " rows for " + std::to_string(count) +
-                               " states");
+      check(rows == count, "the frame has " + std::to_string(rows) + " rows for " +
+                               std::to_string(count) + " states");
       return nullptr;
     }
     PyArrayObject* array = plain(index.ptr(), NPY_INT64);

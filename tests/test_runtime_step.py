@@ -256,7 +256,7 @@ ROWS = np.zeros((3, 5), np.float32)
 @pytest.mark.parametrize(
     ("index", "rows", "says"),
     [
-        (None, 2, "x has 2 rows for 3 states"),
+        (None, 2, "the frame has 2 rows for 3 states"),
         (np.array([0]), 2, "index must be 2 int64 values"),
         (np.array([0, 3]), 2, r"index\[1\] is 3, expected 0 to 2"),
         (np.array([-1, 0]), 2, r"index\[0\] is -1, expected 0 to 2"),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeAlias, cast
+from functools import cached_property
+from typing import Any, Self, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled.runtime import layer as engine
 from unrolled.runtime.layer import Array
+from unrolled.runtime.lookahead import LookaheadSession
+from unrolled.runtime.rows import check_out, frames, plain
+from unrolled.runtime.session import Session, SessionPool
+from unrolled.runtime.state import fingerprint
 from unrolled.shapes import check_shapes, check_spec, spec_from_shapes, suffixes
 from unrolled.spec import Merge, Nonlinearity, RecurrentSpec, Reset
 
@@ -97,9 +102,13 @@ class Recurrent:
             y, h[k], c_k = engine.run(layer, values, h[k], c[k] if c else None, ends)
             if c_k is not None:
                 c[k] = c_k
-            y = _merge(spec, y)
-            values = y + values if spec.residual and k else y
+            values = self._merged(k, y, values)
         return values, self._join(h, c)
+
+    def _merged(self, k: int, y: Array, x: Array) -> Array:
+        """Return what layer k gives the next one: its directions as one, its input added."""
+        y = _merge(self.spec, y)
+        return y + x if self.spec.residual and k else y
 
     def step(
         self, x: ArrayLike, state: State | None = None, out: Array | None = None
@@ -119,20 +128,12 @@ class Recurrent:
         spec, stepper = self.spec, self._stepper
         if stepper is None:
             raise ValueError("a bidirectional layer has no single step: it reads from the end")
-        values = self._plain(x)
+        values = frames(x, spec.input_size, self.dtype)
         single = values.ndim == 1
-        if values.ndim not in (1, 2) or values.shape[-1] != spec.input_size:
-            raise ValueError(
-                f"a step's input must be [N, {spec.input_size}] or [{spec.input_size}], "
-                f"got {list(values.shape)}"
-            )
-        shape = (*values.shape[:-1], spec.output_size)
-        if out is not None and (not isinstance(out, np.ndarray) or out.shape != shape):
-            given = list(out.shape) if isinstance(out, np.ndarray) else type(out).__name__
-            raise ValueError(f"out must be an array {list(shape)}, got {given}")
+        check_out(out, (*values.shape[:-1], spec.output_size))
         if state is not None:
             h, c = self._split(state, 1 if single else len(values), single=single)
-            h, c = [self._plain(part) for part in h], [self._plain(part) for part in c]
+            h, c = ([plain(part, self.dtype) for part in parts] for parts in (h, c))
             state = self._join(h, c, single=single)
         y, after = cast("tuple[Array, State]", stepper.step(values, state, None))
         if out is None:
@@ -140,8 +141,24 @@ class Recurrent:
         np.copyto(out, y)
         return out, after
 
-    def _plain(self, value: ArrayLike) -> Array:
-        return np.require(value, self.dtype, ("C", "A", "E"))
+    @overload
+    def stream(self, rows: int = 1, *, lookahead: None = None) -> Session: ...
+    @overload
+    def stream(self, rows: int = 1, *, lookahead: int) -> LookaheadSession: ...
+    def stream(self, rows: int = 1, *, lookahead: int | None = None) -> Session | LookaheadSession:
+        """Begin a session of `rows` streams that keeps its state between calls.
+
+        A bidirectional layer streams with a `lookahead` of frames only, and then approximately:
+        see `LookaheadSession`. Raises ValueError where direction and `lookahead` do not fit.
+        """
+        if lookahead is not None:
+            return LookaheadSession(self, rows, lookahead)
+        return Session(SessionPool(self, rows))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that tell layers apart by spec and weights, to mark states with."""
+        return fingerprint(self.spec, self.weights)
 
     def _new_stepper(self) -> engine.Stepper:
         layers = range(self.spec.num_layers)
