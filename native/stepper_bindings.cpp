@@ -106,7 +106,7 @@ class Stepper {
     bool single = false;
     int64_t rows = 0;
     if (!count_rows(values, &rows, &single)) return nb::none();
-    std::vector<StackState<T>> states(layers_.size());
+    States states(layers_.size());
     nb::handle h = state, c;
     if (lstm_ && !state.is_none()) {
       if (!PyTuple_CheckExact(state.ptr()) || PyTuple_GET_SIZE(state.ptr()) != 2) return nb::none();
@@ -146,7 +146,7 @@ class Stepper {
     if (given == nullptr && !out.is_none()) return nb::none();
     if (overlap(held, values) || (given != nullptr && (overlap(given, values) || overlap(given, held))))
       return nb::none();
-    std::vector<StackState<T>> states(layers_.size());
+    States states(layers_.size());
     T* at = data_of<T>(held);
     for (size_t k = 0; k < layers_.size(); ++k) {
       states[k].h = {at, row_};
@@ -165,10 +165,22 @@ class Stepper {
   int64_t state_width() const { return row_; }
 
  private:
+  // One a layer; no memory is asked for where the stack is as low as most are.
+  class States {
+   public:
+    explicit States(size_t count) : many_(count > kFew ? count : 0) {}
+    StackState<T>& operator[](size_t k) { return many_.empty() ? few_[k] : many_[k]; }
+
+   private:
+    static constexpr size_t kFew = 4;
+    StackState<T> few_[kFew] = {};
+    std::vector<StackState<T>> many_;
+  };
+
   struct Call {
     int64_t rows;
     bool single;
-    std::vector<StackState<T>>& states;
+    States& states;
     PyArrayObject* out;
   };
 
@@ -285,23 +297,28 @@ class Stepper {
     const int64_t* chosen = data_of<const int64_t>(array);
     std::vector<bool> seen(static_cast<size_t>(count));
     for (int64_t i = 0; i < rows; ++i) {
-      check(chosen[i] >= 0 && chosen[i] < count,
-            "index[" + std::to_string(i) + "] is " + std::to_string(chosen[i]) +
-                ", expected 0 to " + std::to_string(count - 1));
-      check(!seen[static_cast<size_t>(chosen[i])],
-            "index[" + std::to_string(i) + "] names row " + std::to_string(chosen[i]) + " again");
-      seen[static_cast<size_t>(chosen[i])] = true;
+      const int64_t row = chosen[i];
+      if (row < 0 || row >= count || seen[static_cast<size_t>(row)]) refuse_index(i, row, count);
+      seen[static_cast<size_t>(row)] = true;
     }
     return chosen;
   }
 
+  [[noreturn]] static void refuse_index(int64_t i, int64_t row, int64_t count) {
+    const std::string place = "index[" + std::to_string(i) + "] ";
+    if (row >= 0 && row < count)
+      throw std::invalid_argument(place + "names row " + std::to_string(row) + " again");
+    throw std::invalid_argument(place + "is " + std::to_string(row) + ", expected 0 to " +
+                                std::to_string(count - 1));
+  }
+
   void run(int64_t rows, const int64_t* index, PyArrayObject* x, nb::handle y,
-           const std::vector<StackState<T>>& states) const {
+           States& states) const {
     T* to = data_of<T>(reinterpret_cast<PyArrayObject*>(y.ptr()));
     const bool backward = turn_.load(std::memory_order_relaxed);
     turn_.store(!backward, std::memory_order_relaxed);
     const StackStep<T> call{rows,          index,         {data_of<const T>(x), layers_[0].size.inputs},
-                            {to, output_width()}, states.data(), backward};
+                            {to, output_width()}, &states[0], backward};
     std::optional<nb::gil_scoped_release> release;
     if (static_cast<double>(work_) * static_cast<double>(rows) >= kWorthReleasing) release.emplace();
     run_step<T>(*table_, layers_, call, Arena::of_this_thread());

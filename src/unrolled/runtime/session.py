@@ -62,7 +62,7 @@ class SessionPool:
         row = self._free.pop()
         self._open[row] = True
         self._block[row] = self._first
-        session = Session(self, np.array([row]))
+        session = Session(self, row)
         if state is not None:
             session.state = state
         return session
@@ -70,18 +70,14 @@ class SessionPool:
     def rows(self, sessions: Sequence[Session]) -> Rows:
         """Return which rows of the pool `sessions` are, int64 [K], for repeated calls of `step`.
 
-        Raises ValueError where one is closed, of another pool, or given twice.
+        Raises ValueError where one is closed or of another pool.
         """
-        found = np.empty(len(sessions), np.int64)
         for k, session in enumerate(sessions):
             if session.pool is not self or session.closed:
                 raise ValueError(f"session {k} is closed or of another pool")
-            if session.rows != 1:
-                raise ValueError(f"session {k} has {session.rows} rows, expected 1")
-            found[k] = session.row
-        if len(np.unique(found)) != len(found):
-            raise ValueError("a session is given twice")
-        return found
+            if session.row is None:
+                raise ValueError(f"session {k} is none that a pool opened")
+        return np.array([session.row for session in sessions], np.int64)
 
     def step(
         self, x: ArrayLike, sessions: Sequence[Session] | Rows, out: Array | None = None
@@ -142,20 +138,16 @@ class Session:
     whole sequence in one call, whatever chunks it came in.
     """
 
-    def __init__(self, pool: SessionPool, rows: Rows | None = None) -> None:
+    def __init__(self, pool: SessionPool, row: int | None = None) -> None:
         self.pool = pool
-        self._rows = rows
+        self.row = row  # of the pool; None where all of it is this session's
+        self._rows = None if row is None else np.array([row])
         self.closed = False
 
     @property
     def rows(self) -> int:
         """N, how many streams advance together."""
-        return self.pool.capacity if self._rows is None else len(self._rows)
-
-    @property
-    def row(self) -> int:
-        """The first row of the pool's block that is this session's."""
-        return 0 if self._rows is None else int(self._rows[0])
+        return self.pool.capacity if self.row is None else 1
 
     def step(self, x: ArrayLike, out: Array | None = None) -> Array:
         """Read one frame: x [I] -> y [P], or [N, I] -> [N, P]; `out`, where given, receives y.
@@ -224,7 +216,7 @@ class Session:
 
     def close(self) -> None:
         """End the session; its row of a pool serves another. Closing twice is no error."""
-        if not self.closed and self._rows is not None:
+        if not self.closed and self.row is not None:
             self.pool.release(self.row)
         self.closed = True
 
