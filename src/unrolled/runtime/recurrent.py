@@ -209,7 +209,8 @@ class Recurrent:
             if len(set(widths)) > 1 or whole.shape != shape:
                 wish = list(shape) if len(set(widths)) == 1 else f"a tuple for widths {widths}"
                 raise ValueError(f"{kind} of the state must be {wish}, got {list(whole.shape)}")
-            parts = np.split(whole, spec.num_layers)
+            D = spec.num_directions
+            parts = [whole[at : at + D] for at in range(0, len(whole), D)]
         return [part[:, None] for part in parts] if single else parts
 
     def _join(self, h: list[Array], c: list[Array], *, single: bool = False) -> State:
@@ -221,6 +222,8 @@ def _join(parts: list[Array], single: bool) -> Stacked:
     """Return [L*D, N, H], or a tuple of [D, N, H_l] where widths differ."""
     if single:
         parts = [part[:, 0] for part in parts]
+    if len(parts) == 1:
+        return parts[0]
     if len({part.shape[-1] for part in parts}) > 1:
         return tuple(parts)
     return np.concatenate(parts)
