@@ -24,6 +24,7 @@ PUBLIC = {
     "unrolled.runtime": [
         "Attention",
         "AttentionPooling",
+        "ClassifierSession",
         "LookaheadSession",
         "Recurrent",
         "Session",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unrolled.errors import DataError
 from unrolled.runtime.layer import Array
-from unrolled.spec import RecurrentSpec
+from unrolled.spec import Struct
 
 FORMAT = 1
 # Magic, format, bytes of a value, N, S, fingerprint; little-endian, as the values that follow are.
@@ -83,8 +83,8 @@ class SessionState:
             )
 
 
-def fingerprint(spec: RecurrentSpec, weights: Mapping[str, Array]) -> str:
-    """Return 32 hexadecimal digits that tell layers apart: a hash of the spec and every weight."""
+def fingerprint(spec: Struct, weights: Mapping[str, Array]) -> str:
+    """Return 32 hexadecimal digits that tell networks apart: a hash of spec and weights."""
     fields = {
         name: getattr(spec, name) for name in spec.__struct_fields__ if name not in _TRAINING_ONLY
     }
