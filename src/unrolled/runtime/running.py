@@ -117,7 +117,8 @@ class ClassifierSession:
         spec = self._network.spec
         if spec.pooling == "last":
             held = to_state(spec.recurrent, self._session.state.values)
-            return last_output(spec.recurrent, held)[0]
+            last: Array = last_output(spec.recurrent, held)[0]
+            return last
         return self._pooled if spec.pooling == "max" else self._pooled / self._total
 
 
