@@ -7,8 +7,12 @@
 namespace unrolled {
 namespace {
 
-// Multiply-adds of a step from which other threads are asked to help.
+// Multiply-adds of a call from which other threads are asked to help; and those of a row, for few
+// rows, whose time is that of reading the weights.
 constexpr double kWorthSharing = 1e6;
+constexpr int64_t kWorthSharingRow = 300000;
+// Multiply-adds that each thread should have where threads share rows and wait for each other.
+constexpr int64_t kThreadWork = 150000;
 // Rows done together: enough to use each weight often, few enough to stay in the first cache.
 constexpr int64_t kBlockRows = 48;
 constexpr int64_t kGoodRows = 4;
@@ -107,14 +111,20 @@ void run_step(const Kernels<T>& table, const std::vector<StackLayer<T>>& layers,
   const Stack<T> stack(table, layers, call);
   const int64_t block = std::min(kBlockRows, call.rows);
   arena.begin();
-  const double work = static_cast<double>(step_work(layers)) * static_cast<double>(call.rows);
-  if (work < kWorthSharing) {
+  if (call.rows == 0) return;
+  const int64_t row = step_work(layers);
+  const double work = static_cast<double>(row) * static_cast<double>(call.rows);
+  if (row < kWorthSharingRow && work < kWorthSharing) {
     stack.run(0, call.rows, {0, 1, 0, 1, nullptr}, stack.room(block, arena));
     return;
   }
-  Lease lease(num_threads());
+  const int64_t wanted = num_threads();
+  const bool by_panels = call.rows < kGoodRows * wanted;
+  const int64_t most = by_panels ? std::min(least_panels(table, layers),
+                                            static_cast<int64_t>(work / kThreadWork))
+                                 : call.rows;
+  Lease lease(static_cast<int>(std::min(wanted, most)));
   const int threads = lease.threads();
-  const bool by_panels = call.rows < kGoodRows * threads && least_panels(table, layers) >= threads;
   std::vector<Room<T>> rooms;
   for (int worker = 0; worker < (by_panels ? 1 : threads); ++worker)
     rooms.push_back(stack.room(block, arena));

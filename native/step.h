@@ -145,7 +145,8 @@ class StepLayer {
     constexpr int width = phase.tiles * phase.slots;
     constexpr int x_width = phase.tiles * phase.x_count, h_width = phase.tiles * phase.h_count;
     const PhasePlan<T>& plan = plan_.phase[P];
-    const int64_t x_panel = plan.x_depth * x_width * lanes, h_panel = plan.h_depth * h_width * lanes;
+    const int64_t x_panel = plan.x_depth * x_width * lanes;
+    const int64_t h_panel = plan.h_depth * h_width * lanes;
     const T* weights = call_.packed + plan.x + panel * x_panel;
     const T* bias = call_.packed + plan.bias + panel * width * lanes;
     Vec<T> sum[count][width];
@@ -195,7 +196,8 @@ class StepLayer {
     const T* packed = call_.packed;
     const T* bias = packed + plan.bias + first * phase.slots;
     alignas(64) T sums[kMaxRows * width];
-    const int most = rows_for(tiles * (phase.x_count > phase.h_count ? phase.x_count : phase.h_count));
+    constexpr int columns = phase.x_count > phase.h_count ? phase.x_count : phase.h_count;
+    const int most = rows_for(tiles * columns);
     for (int64_t i = 0; i < call_.rows;) {
       const int64_t rest = call_.rows - i, calls = (rest + most - 1) / most;
       const int rows = static_cast<int>((rest + calls - 1) / calls);

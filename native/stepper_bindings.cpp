@@ -1,5 +1,5 @@
 // Steps of a stack on numpy arrays, at the cost of one call. numpy's own C interface is used here,
-// and only here: making or reading an array through nanobind takes as long as the step of a small layer.
+// and only here: an array through nanobind takes as long as the step of a small layer.
 #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
 #define NPY_TARGET_VERSION NPY_1_25_API_VERSION
 #include <numpy/arrayobject.h>
@@ -144,8 +144,8 @@ class Stepper {
     const int64_t* chosen = check_index(index, rows, PyArray_DIM(held, 0));
     PyArrayObject* given = out.is_none() ? nullptr : writable(out, rows, single);
     if (given == nullptr && !out.is_none()) return nb::none();
-    if (overlap(held, values) || (given != nullptr && (overlap(given, values) || overlap(given, held))))
-      return nb::none();
+    if (overlap(held, values)) return nb::none();
+    if (given != nullptr && (overlap(given, values) || overlap(given, held))) return nb::none();
     States states(layers_.size());
     T* at = data_of<T>(held);
     for (size_t k = 0; k < layers_.size(); ++k) {
@@ -317,10 +317,15 @@ class Stepper {
     T* to = data_of<T>(reinterpret_cast<PyArrayObject*>(y.ptr()));
     const bool backward = turn_.load(std::memory_order_relaxed);
     turn_.store(!backward, std::memory_order_relaxed);
-    const StackStep<T> call{rows,          index,         {data_of<const T>(x), layers_[0].size.inputs},
-                            {to, output_width()}, &states[0], backward};
+    const StackStep<T> call{rows,
+                            index,
+                            {data_of<const T>(x), layers_[0].size.inputs},
+                            {to, output_width()},
+                            &states[0],
+                            backward};
+    const double work = static_cast<double>(work_) * static_cast<double>(rows);
     std::optional<nb::gil_scoped_release> release;
-    if (static_cast<double>(work_) * static_cast<double>(rows) >= kWorthReleasing) release.emplace();
+    if (work >= kWorthReleasing) release.emplace();
     run_step<T>(*table_, layers_, call, Arena::of_this_thread());
   }
 
