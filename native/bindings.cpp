@@ -1,5 +1,4 @@
-// The Python face of the engine. Everything Python is in this file and layer_bindings.cpp; sizes are
-// checked here.
+// The Python face of the engine. Everything Python is in the bindings files; sizes are checked here.
 #include "bindings.h"
 
 #include <nanobind/stl/string.h>
@@ -52,5 +51,6 @@ NB_MODULE(_native, m) {
   m.def("elementwise", &unrolled::elementwise<double>, nb::arg("function"), nb::arg("x"),
         nb::arg("out"));
   unrolled::bind_layers(m);
+  unrolled::bind_stepper(m);
   unrolled::bind_training(m);
 }

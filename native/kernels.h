@@ -25,6 +25,9 @@ struct Kernels {
   int64_t (*forward_scratch)(const Size&, const Schedule&, const Share&);
   void (*forward)(const Forward<T>&, const Share&, T* scratch);
 
+  int64_t (*step_scratch)(const Size&, int64_t rows);
+  void (*step)(const Step<T>&, const Share& share, T* scratch);
+
   int64_t (*packed_backward_size)(const Size&, bool dx);
   void (*pack_backward)(const Size&, const Weights<T>&, bool dx, T* packed, int member, int members);
   int64_t (*backward_state)(const Size&, const Schedule&);

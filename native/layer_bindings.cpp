@@ -116,6 +116,8 @@ class PackedLayer {
     run_forward<T>(*table_, calls, nullptr, directions_, arena);
   }
 
+  PackedView<T> view() const { return {table_, size_, packed_[0].get(), directions_}; }
+
  private:
   void pack(const Parameters<T>& direction) {
     const auto& [ih, hh, b_ih, b_hh, hr] = direction;
@@ -151,6 +153,13 @@ void bind_layer(nb::module_& m, const char* name) {
 }
 
 }  // namespace
+
+template <class T>
+PackedView<T> packed_view(nb::handle layer) {
+  return nb::cast<const PackedLayer<T>&>(layer).view();
+}
+template PackedView<float> packed_view<float>(nb::handle);
+template PackedView<double> packed_view<double>(nb::handle);
 
 void bind_layers(nb::module_& m) {
   bind_layer<float>(m, "LayerF32");

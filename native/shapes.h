@@ -84,6 +84,22 @@ struct Forward {
   T* state;            // shared scratch of this direction
 };
 
+// One step of one layer for a block of rows. Row i of x and y goes with row index[i] of the states
+// (row i where there is no index). A new state may take the place of the old one.
+template <class T>
+struct Step {
+  Size size;
+  const T* packed;
+  bool residual;  // y = h + x
+  bool backward;  // read the weights from their end: alternating finds more of them in the cache
+  int64_t rows;
+  const int64_t* index;
+  Rows<const T> x;
+  Rows<T> y;
+  Rows<const T> h, c;
+  Rows<T> h_n, c_n;
+};
+
 template <class T>
 struct Backward {
   Size size;

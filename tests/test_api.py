@@ -21,7 +21,17 @@ PUBLIC = {
     ],
     "unrolled.nn": ["GRU", "LSTM", "RNN", "Attention", "AttentionPooling", "recurrent"],
     "unrolled.tasks": ["Classifier", "Translator"],
-    "unrolled.runtime": ["Attention", "AttentionPooling", "Recurrent"],
+    "unrolled.runtime": [
+        "Attention",
+        "AttentionPooling",
+        "ClassifierSession",
+        "LookaheadSession",
+        "Recurrent",
+        "Session",
+        "SessionPool",
+        "SessionState",
+        "step_many",
+    ],
 }
 ERRORS = ["ConfigError", "DataError", "EngineError", "ModelError", "TrainingError", "UnrolledError"]
 

@@ -8,6 +8,7 @@
 #include "kernels.h"
 #include "recurrence.h"
 #include "recurrence_backward.h"
+#include "step.h"
 #include "weight_gradients.h"
 
 namespace UNROLLED_ISA_NS {
@@ -84,6 +85,12 @@ constexpr unrolled::Kernels<T> make_table() {
   };
   t.forward = [](const Forward<T>& call, const Share& share, T* scratch) {
     UNROLLED_CELL(T, call.size.cell, (ForwardLoop<T, C>(call, share, scratch).run()));
+  };
+  t.step_scratch = [](const Size& size, int64_t rows) {
+    return StepState<T>(size, rows, nullptr).words;
+  };
+  t.step = [](const Step<T>& call, const Share& share, T* scratch) {
+    UNROLLED_CELL(T, call.size.cell, (StepLayer<T, C>(call, share, scratch).run()));
   };
   t.packed_backward_size = [](const Size& size, bool dx) {
     return UNROLLED_CELL(T, size.cell, (BackwardPlan<T, C>(size, dx).end));

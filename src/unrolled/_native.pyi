@@ -63,6 +63,31 @@ class LayerF32:
 class LayerF64(LayerF32):
     """The same in float64."""
 
+class StepperF32:
+    """A stack of float32 layers in one direction, advanced one time step a call; immutable."""
+
+    def __init__(
+        self,
+        layers: Sequence[LayerF32],
+        residual: bool,
+        first_h: Sequence[_Floats],
+        first_c: Sequence[_Floats],
+    ) -> None: ...
+    def step(self, x: Any, state: Any, out: Any) -> tuple[Any, Any] | None:
+        """Return y and the new state; None where an argument is no plain array that fits."""
+
+    def advance(
+        self, x: Any, block: _Floats, index: NDArray[np.int64] | None, out: Any
+    ) -> _Floats | None:
+        """Advance the rows `index` of the states `block` [K, S] in place and return y; or None."""
+
+    @property
+    def state_width(self) -> int:
+        """S, the values of one row's state: h and then c, layer after layer."""
+
+class StepperF64(StepperF32):
+    """The same in float64."""
+
 _Sizes = tuple[str, int, int, int, int, int, int]
 _Strided = tuple[int, int, int]
 

@@ -13,6 +13,7 @@ from unrolled.spec import RecurrentSpec
 
 Array = NDArray[np.floating]
 Layer: TypeAlias = "_native.LayerF32 | _native.LayerF64"
+Stepper: TypeAlias = "_native.StepperF32 | _native.StepperF64"
 # weight_ih [G*H, I], weight_hh [G*H, P], bias_ih and bias_hh [G*H], weight_hr [P, H]
 Parameters: TypeAlias = tuple[Array, Array, Array | None, Array | None, Array | None]
 
@@ -21,6 +22,14 @@ def pack(spec: RecurrentSpec, directions: list[Parameters]) -> Layer:
     """Return torch's weights of the D directions of one layer, laid out for the kernels."""
     kind = _native.LayerF64 if directions[0][0].dtype == np.float64 else _native.LayerF32
     return kind(cell_name(spec), directions)
+
+
+def stepper(
+    spec: RecurrentSpec, layers: list[Layer], first_h: list[Array], first_c: list[Array]
+) -> Stepper:
+    """Return what advances a stack by one step, from `first_h` and `first_c` where told nothing."""
+    kind = _native.StepperF64 if isinstance(layers[0], _native.LayerF64) else _native.StepperF32
+    return kind(layers, spec.residual, first_h, first_c)
 
 
 def run(
