@@ -21,7 +21,7 @@ PUBLIC = {
     ],
     "unrolled.nn": ["GRU", "LSTM", "RNN", "Attention", "AttentionPooling", "recurrent"],
     "unrolled.tasks": ["Classifier", "Translator"],
-    "unrolled.runtime": ["Attention", "AttentionPooling", "Recurrent"],
+    "unrolled.runtime": ["Activation", "Attention", "AttentionPooling", "CellOptions", "Recurrent"],
 }
 ERRORS = ["ConfigError", "DataError", "EngineError", "ModelError", "TrainingError", "UnrolledError"]
 
