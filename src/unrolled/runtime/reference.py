@@ -81,12 +81,12 @@ def step(
     if spec.cell == "rnn":
         return gate(a + U @ h + b), None
     if c is not None:
-        i, f, g, o = np.split(a + U @ h + b, 4)
+        a_i, a_f, a_g, a_o = np.split(a + U @ h + b, 4)
         p_i, p_f, p_o = weights.get(PEEPHOLE + suffix, np.zeros((3, len(c)), c.dtype))
-        i = gate(i + p_i * c)
-        f = 1 - i if options.input_forget else gate(f + p_f * c)
-        c = f * c + i * candidate(g)
-        h = gate(o + p_o * c) * activate(by[2], c)
+        i = gate(a_i + p_i * c)
+        f = 1 - i if options.input_forget else gate(a_f + p_f * c)
+        c = f * c + i * candidate(a_g)
+        h = gate(a_o + p_o * c) * activate(by[2], c)
         return (weights["weight_hr" + suffix] @ h if spec.proj_size else h), c
     (a_r, a_z, a_n), (U_r, U_z, U_n), (b_r, b_z, b_n) = (np.split(v, 3) for v in (a, U, b))
     r = gate(a_r + U_r @ h + b_r)
