@@ -168,10 +168,12 @@ UNROLLED_INLINE Vec<T> log1p_unit(Vec<T> u) {
   return s * sum + s;
 }
 
-// log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)).
+// log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)). From x = 40 on the second term adds nothing; it
+// is kept from becoming subnormal there, which would be slow.
 template <class T>
 UNROLLED_INLINE Vec<T> softplus(Vec<T> x) {
-  return at_least(x, Vec<T>{}) + log1p_unit<T>(exp<T>(-absolute(x)));
+  Vec<T> e = exp<T>(x > T(0) ? at_least(-x, splat<T>(-40)) : x);
+  return at_least(x, Vec<T>{}) + log1p_unit<T>(e);
 }
 
 // x / (1 + |x|), at infinity its limit.
