@@ -44,6 +44,10 @@ BOTH = {"bidirectional": True}
             r"activations must be 2 for each of 1 directions of 'gru', got \[1\]",
         ),
         (
+            lambda: layer("rnn", CellOptions(activations=(("Tanh",),))),
+            "activations must be of type Activation, got 'Tanh'",
+        ),
+        (
             lambda: layer("rnn", CellOptions(activations=((TANH,),)), **BOTH),
             r"1 for each of 2 directions of 'rnn', got \[1\]",
         ),

@@ -57,7 +57,8 @@ auto with_cell(unrolled::Cell cell, F f) {
     case unrolled::Cell::lstm: return f(Is<Lstm<T, false>>{});
     case unrolled::Cell::lstm_projected: return f(Is<Lstm<T, true>>{});
     case unrolled::Cell::gru_after: return f(Is<GruAfter<T>>{});
-    default: return f(Is<GruBefore<T>>{});
+    case unrolled::Cell::gru_before: return f(Is<GruBefore<T>>{});
+    default: __builtin_trap();  // a general cell, which has no backward pass
   }
 }
 

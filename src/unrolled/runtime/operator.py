@@ -101,6 +101,9 @@ def check_options(spec: RecurrentSpec, options: CellOptions) -> None:
         return
     if spec.proj_size:
         raise ValueError("a layer with a projection takes no options: ONNX's LSTM has none")
+    for each in (each for direction in options.activations for each in direction):
+        if not isinstance(each, Activation):
+            raise ValueError(f"activations must be of type Activation, got {each!r}")
     wanted, given = FUNCTIONS[spec.cell], [len(each) for each in options.activations]
     if given and given != [wanted] * spec.num_directions:
         raise ValueError(
