@@ -16,7 +16,11 @@ Unary unary_by_name(const std::string& name) {
   if (name == "exp") return Unary::exp;
   if (name == "tanh") return Unary::tanh;
   if (name == "sigmoid") return Unary::sigmoid;
-  throw std::invalid_argument("function '" + name + "': expected exp, tanh or sigmoid");
+  if (name == "elu") return Unary::elu;
+  if (name == "softplus") return Unary::softplus;
+  if (name == "softsign") return Unary::softsign;
+  throw std::invalid_argument("function '" + name +
+                              "': expected exp, tanh, sigmoid, elu, softplus or softsign");
 }
 
 template <class T>

@@ -25,6 +25,7 @@ struct PackedView {
   Size size;
   const T* packed;  // of the forward direction
   int directions;
+  const CellOptions* options;  // of the forward direction
 };
 template <class T>
 PackedView<T> packed_view(nb::handle layer);

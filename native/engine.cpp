@@ -100,9 +100,11 @@ void run_on(Lease& lease, F work) {
 int64_t gates_of(Cell cell) {
   switch (cell) {
     case Cell::rnn_tanh:
-    case Cell::rnn_relu: return 1;
+    case Cell::rnn_relu:
+    case Cell::general_rnn: return 1;
     case Cell::lstm:
-    case Cell::lstm_projected: return 4;
+    case Cell::lstm_projected:
+    case Cell::general_lstm: return 4;
     default: return 3;
   }
 }

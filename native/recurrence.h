@@ -224,7 +224,9 @@ class ForwardLoop {
                                  call_.tape != nullptr ? tape_ : nullptr,
                                  call_.cells.data != nullptr ? cells_ : nullptr,
                                  call_.size.hidden,
-                                 call_.size.outputs};
+                                 call_.size.outputs,
+                                 call_.options,
+                                 call_.packed + plan_.peepholes};
     recurrent_products<0>(context, h_, running, token);
     wait(share_.barrier, share_.members);
     if constexpr (C::phases == 2) {

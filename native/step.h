@@ -57,6 +57,8 @@ class StepLayer {
     context.y = state_.y_rows;
     context.hidden = call_.size.hidden;
     context.outputs = call_.size.outputs;
+    context.options = call_.options;
+    context.peepholes = call_.packed + plan_.peepholes;
     products<0>(context, state_.h_rows);
     wait(share_.barrier, share_.members);
     if constexpr (C::phases == 2) {

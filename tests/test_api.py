@@ -22,8 +22,10 @@ PUBLIC = {
     "unrolled.nn": ["GRU", "LSTM", "RNN", "Attention", "AttentionPooling", "recurrent"],
     "unrolled.tasks": ["Classifier", "Translator"],
     "unrolled.runtime": [
+        "Activation",
         "Attention",
         "AttentionPooling",
+        "CellOptions",
         "ClassifierSession",
         "LookaheadSession",
         "Recurrent",

@@ -41,6 +41,8 @@ struct ForwardStep {
   T* const* tape;  // null where nothing is saved
   T* const* cells;  // null where c is not wanted
   int64_t hidden, outputs;
+  const unrolled::CellOptions* options;  // of a general cell
+  const T* peepholes;  // three vectors for each vector of units: i f o
 };
 
 template <class T>

@@ -36,7 +36,10 @@ def openmp_path() -> str:
 def elementwise(
     function: str, x: NDArray[np.floating[Any]], out: NDArray[np.floating[Any]]
 ) -> None:
-    """Write `exp`, `tanh` or `sigmoid` of the 1-d array `x` into `out`."""
+    """Write a function of the 1-d array `x` into `out`.
+
+    `exp`, `tanh`, `sigmoid`, `elu` (alpha 1), `softplus` or `softsign`.
+    """
 
 def poison_scratch(on: bool) -> None:
     """Fill scratch memory with NaN before each use, so that tests see a read of the unwritten."""
@@ -45,9 +48,21 @@ _Floats = NDArray[np.floating[Any]]
 _Parameters = tuple[_Floats, _Floats, _Floats | None, _Floats | None, _Floats | None]
 
 class LayerF32:
-    """One recurrent layer with float32 weights packed for the kernels; immutable."""
+    """One recurrent layer with float32 weights packed for the kernels; immutable.
 
-    def __init__(self, cell: str, directions: Sequence[_Parameters]) -> None: ...
+    For each direction `activations` holds f, g, h as (ONNX name, alpha, beta), and `peepholes` an
+    array [3, H] in the order i f o.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        directions: Sequence[_Parameters],
+        activations: Sequence[Sequence[tuple[str, float, float]]] | None = None,
+        clip: float | None = None,
+        input_forget: bool = False,
+        peepholes: Sequence[_Floats] | None = None,
+    ) -> None: ...
     def run(
         self,
         x: _Floats,
