@@ -58,11 +58,7 @@ def layer(
     states: bool = False,
     flow: Tensor | None = None,
 ) -> LayerResult:
-    """Run one layer in its D directions; see `ops.layer.LayerFunction`.
-
-    `flow` [D, T, 2], where given, is filled by the backward pass with the norms over the batch of
-    dL/dh[t] and dL/dc[t].
-    """
+    """Run one layer in its D directions; see `ops.layer.LayerFunction`."""
     flat = [tensor for one in weights for tensor in one]
     flat += [None] * (10 - len(flat))
     lengths = None if ragged is None else ragged.lengths
@@ -76,7 +72,11 @@ def layer(
 
 
 def _empty_like_sequence(x: Tensor, width: int) -> Tensor:
-    """Return an empty [T, N, width] whose T and N lie in memory in the order of x's."""
+    """Return an empty [T, N, width] whose T and N lie in memory in the order of x's.
+
+    The shapes given for tracing come from here too, so x is always the tensor that was passed in:
+    a contiguous copy of it may lie in another order.
+    """
     steps, rows, _ = x.shape
     if x.stride(0) < x.stride(1):
         return x.new_empty(rows, steps, width).transpose(0, 1)
@@ -120,7 +120,6 @@ def _forward(
     weights, (lengths, mask, cell, keep, states, _) = rest[:10], rest[10:]
     _check(x, h, c, weights, lengths, mask)
     sizes = _sizes(x, h, weights[1], cell)
-    x = _dense(x)
     h = h.contiguous()
     c, mask, lengths, *used = _contiguous((c, mask, lengths, *weights[: 5 * sizes[-1]]))
     y = _empty_like_sequence(x, sizes[-1] * sizes[-2])
@@ -128,10 +127,11 @@ def _forward(
     c_n = torch.empty_like(c) if c is not None else x.new_empty(0)
     cells = _empty_like_sequence(x, sizes[-1] * sizes[-3]) if states else x.new_empty(0)
     tape = x.new_empty(_tape_size(sizes) if keep else 0)
+    dense = _dense(x)
     _FORWARD[x.dtype](
         sizes,
         _address(lengths),
-        _strided(x),
+        _strided(dense),
         [_address(w) for w in used],
         h.data_ptr(),
         _address(c),
@@ -200,7 +200,7 @@ def _backward(x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> list[Tensor
     weights, (lengths, mask, cell) = rest[:10], rest[10:13]
     y, tape, dy, dh_n, dc_n, dcells, needed, _ = rest[13:]
     sizes = _sizes(x, h, weights[1], cell)
-    x = _dense(x)
+    dense = _dense(x)
     dy = y.new_zeros(()).expand(y.shape) if dy is None else _dense(dy)
     if dy.stride(-1) != 1 and dy.shape[-1] != 1:
         dy = dy.contiguous()
@@ -214,7 +214,7 @@ def _backward(x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> list[Tensor
     _BACKWARD[x.dtype](
         sizes,
         _address(lengths),
-        _strided(x),
+        _strided(dense),
         [_address(w) for w in used],
         _address(h_in),
         _address(c_in),
@@ -258,6 +258,12 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.cell, ctx.states, ctx.flow = cell, states, flow
 
 
+def _is_mapped(x: Tensor) -> bool:
+    """Whether x is one of many inside a vmap, torch.func's or the one inside autograd."""
+    functorch = torch._C._functorch
+    return functorch.is_batchedtensor(x) or functorch.is_legacy_batchedtensor(x)
+
+
 def _derivative(
     ctx: Any,
     dy: Tensor | None,
@@ -266,6 +272,11 @@ def _derivative(
     dcells: Tensor | None,
     _: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
+    if any(g is not None and _is_mapped(g) for g in (dy, dh_n, dc_n, dcells)):
+        raise EngineError(
+            "the native engine's gradients are not mapped over by vmap (is_grads_batched=True, "
+            "vectorize=True); use engine='reference', or take one gradient after another"
+        )
     *inputs, lengths, mask, y, tape = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:13])
     *gradients, flow = torch.ops.unrolled.layer_backward(
