@@ -29,6 +29,29 @@ inline int64_t checked_product(int64_t a, int64_t b, int64_t c = 1) {
   return product;
 }
 
+inline int64_t checked_sum(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  check(!__builtin_add_overflow(a, b, &sum), "the sizes of a layer overflow");
+  return sum;
+}
+
+// Throws where an array or scratch memory of a layer would have more bytes than an address can tell.
+// Nothing in the engine is larger than one of these products of T, N, I, H, P and D.
+inline void check_sizes(const Size& size, int64_t steps, int64_t count, int64_t directions) {
+  check(steps >= 0 && count >= 0 && size.inputs > 0 && size.hidden > 0 && size.outputs > 0 &&
+            (directions == 1 || directions == 2),
+        "a layer needs T, N >= 0, I, H, P > 0 and one or two directions");
+  constexpr int64_t bytes = 64;
+  const int64_t widest = size.hidden > size.outputs ? size.hidden : size.outputs;
+  // Rows are padded to whole vectors, and scratch memory holds a block of tokens also where T is 0.
+  const int64_t width = checked_sum(checked_product(6, widest, directions), 1024);
+  const int64_t tokens = checked_product(checked_sum(steps, 1), checked_sum(count, 1024));
+  checked_product(tokens, width, bytes);
+  checked_product(tokens, size.inputs, bytes);
+  const int64_t rows = checked_product(gates_of(size.cell), checked_sum(widest, 64));
+  checked_product(rows, checked_sum(checked_sum(size.inputs, widest), 64), bytes);
+}
+
 inline Cell cell_by_name(const std::string& name, bool projected) {
   if (name == "lstm") return projected ? Cell::lstm_projected : Cell::lstm;
   check(!projected, "only an LSTM has a projection");

@@ -44,7 +44,7 @@ def gradient_flow(layer: Recurrent) -> Iterator[GradientFlow]:
 
     flow_h[d, t] = |dL/dh[t]| and flow_c[d, t] = |dL/dc[t]|, of the whole gradient: what enters
     through y[t], the last state and step t + 1. A flow that falls with t vanishes, one that grows
-    explodes (Pascanu et al. 2013, section 2).
+    explodes (Pascanu et al. 2013, section 2)::
 
         with gradient_flow(layer) as flow:
             y, _ = layer(x)
