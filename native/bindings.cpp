@@ -45,10 +45,10 @@ NB_MODULE(_native, m) {
   m.def("available_cores", &unrolled::available_cores);
   m.def("poison_scratch", &unrolled::Arena::set_poison, nb::arg("on"));
   m.def("share_always", &unrolled::share_always, nb::arg("on"));
-  m.def("elementwise", &unrolled::elementwise<float>, nb::arg("function"), nb::arg("x"),
-        nb::arg("out"));
-  m.def("elementwise", &unrolled::elementwise<double>, nb::arg("function"), nb::arg("x"),
-        nb::arg("out"));
+  m.def("elementwise", &unrolled::elementwise<float>, nb::arg("function"), nb::arg("x").noconvert(),
+        nb::arg("out").noconvert());
+  m.def("elementwise", &unrolled::elementwise<double>, nb::arg("function"), nb::arg("x").noconvert(),
+        nb::arg("out").noconvert());
   unrolled::bind_layers(m);
   unrolled::bind_training(m);
 }
