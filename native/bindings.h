@@ -1,8 +1,10 @@
 // What the binding files share.
 #pragma once
 
+#include <cxxabi.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <stdexcept>
@@ -13,6 +15,26 @@
 namespace nb = nanobind;
 
 namespace unrolled {
+
+// While one lives, other Python threads run. Unlike nanobind's own, a thread that finds the interpreter
+// gone when it wants to go on stops here for good: before Python 3.14, taking the lock then ends the
+// thread by unwinding its stack, which no C++ frame on the way survives.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (const abi::__forced_unwind&) {
+      for (;;) pause();
+    }
+  }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
 
 void bind_layers(nb::module_& m);
 void bind_training(nb::module_& m);

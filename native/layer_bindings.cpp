@@ -93,7 +93,7 @@ class PackedLayer {
     }
     if (lengths) expect("lengths", *lengths, {N});
     check_sizes(size_, steps, N, D);
-    const nb::gil_scoped_release release;
+    const WithoutGil release;
     const OwnedSchedule schedule(lengths ? lengths->data() : nullptr, N, steps);
     Arena& arena = Arena::of_this_thread();
     arena.begin();

@@ -92,7 +92,7 @@ void forward(const Sizes& sizes, uintptr_t lengths, const Strided& x, const Addr
   need_array("c_n", c_n, layer.lstm() ? layer.count : 0);
   const int64_t N = layer.count, P = layer.size.outputs, H = layer.size.hidden;
   const Kernels<T>& table = kernels<T>();
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   const OwnedSchedule schedule(at<const int64_t>(lengths), N, layer.steps);
   Arena& arena = Arena::of_this_thread();
   arena.begin();
@@ -134,7 +134,7 @@ void backward(const Sizes& sizes, uintptr_t lengths, const Strided& x, const Add
   const Kernels<T>& table = kernels<T>();
   const int64_t tape_values = layer.steps * N * table.tape_width(layer.size);
   need_array("tape", tape, tape_values);
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   const OwnedSchedule schedule(at<const int64_t>(lengths), N, layer.steps);
   Arena& arena = Arena::of_this_thread();
   arena.begin();
