@@ -19,7 +19,7 @@ struct ExpConstants<float> {
   static constexpr float ln2_high = 0.693359375f;
   static constexpr float ln2_low = -2.12194440e-4f;
   static constexpr float lowest = -104.0f, highest = 89.0f;
-  static constexpr float sigmoid_bound = 87.0f;
+  static constexpr float sigmoid_bound = 87.33654f;  // just below 126 ln 2, the smallest normal result
   static constexpr float tanh_bound = 10.0f;
   static constexpr float magic = 12582912.0f;  // 1.5 * 2^23
   static constexpr float largest = 3.40282347e38f;
@@ -32,7 +32,7 @@ struct ExpConstants<double> {
   static constexpr double ln2_high = 6.93145751953125e-1;
   static constexpr double ln2_low = 1.42860682030941723212e-6;
   static constexpr double lowest = -746.0, highest = 710.0;
-  static constexpr double sigmoid_bound = 708.0;
+  static constexpr double sigmoid_bound = 708.3964185322641;  // just below 1022 ln 2
   static constexpr double tanh_bound = 20.0;
   static constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double largest = 1.7976931348623157e308;

@@ -76,8 +76,7 @@ class PackedLayer {
     const int64_t P = static_cast<int64_t>(hh.shape(1));
     const int64_t H = hr ? static_cast<int64_t>(hr->shape(1)) : P;
     size_ = {cell_by_name(cell, hr.has_value()), static_cast<int64_t>(ih.shape(1)), H, P};
-    check(size_.inputs > 0 && H > 0 && P > 0, "a layer needs I, H, P > 0");
-    checked_product(gates_of(size_.cell) * H, size_.inputs + P, 64);
+    check_sizes(size_, 0, 0, directions_);
     const size_t D = directions.size();
     check(!activations || activations->size() == D, "activations must be a list for each direction");
     check(!peepholes || peepholes->size() == D, "peepholes must be an array for each direction");
@@ -110,8 +109,8 @@ class PackedLayer {
       expect("c_n", *c_n, {D, N, H});
     }
     if (lengths) expect("lengths", *lengths, {N});
-    checked_product(checked_product(N, steps), checked_product(6 * H, D), 64);
-    const nb::gil_scoped_release release;
+    check_sizes(size_, steps, N, D);
+    const WithoutGil release;
     const OwnedSchedule schedule(lengths ? lengths->data() : nullptr, N, steps);
     Arena& arena = Arena::of_this_thread();
     arena.begin();

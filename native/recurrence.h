@@ -311,14 +311,8 @@ class ForwardLoop {
   template <int P>
   void apply(const ForwardStep<T>& context, int64_t i, int rows, int64_t first, int tiles,
              int64_t units, const T* sums, int64_t stride) {
-    constexpr Phase phase = C::phase[P];
     for (int q = 0; q < rows; ++q, sums += stride)
-      for (int tile = 0; tile < tiles; ++tile) {
-        const int64_t unit = first + tile * lanes;
-        const int width = units - unit < lanes ? static_cast<int>(units - unit) : lanes;
-        C::template forward<P>(context, row(i + q), i + q, unit, width,
-                               sums + tile * phase.slots * lanes);
-      }
+      apply_cell<T, C, P>(context, row(i + q), i + q, first, tiles, units, sums);
   }
 
   const Forward<T>& call_;

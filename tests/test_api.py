@@ -19,7 +19,15 @@ PUBLIC = {
         "set_num_threads",
         "tasks",
     ],
-    "unrolled.nn": ["GRU", "LSTM", "RNN", "Attention", "AttentionPooling", "recurrent"],
+    "unrolled.nn": [
+        "GRU",
+        "LSTM",
+        "RNN",
+        "Attention",
+        "AttentionPooling",
+        "gradient_flow",
+        "recurrent",
+    ],
     "unrolled.tasks": ["Classifier", "Translator"],
     "unrolled.runtime": [
         "Activation",

@@ -74,6 +74,17 @@ UNROLLED_INLINE void put(T* p, Vec<T> v, int width) {
   }
 }
 
+// The pointwise part of one row and `tiles` vectors of units from `unit` on, given their sums.
+template <class T, class C, int P>
+UNROLLED_ONE_COPY void apply_cell(const ForwardStep<T>& s, int64_t r, int64_t i, int64_t unit,
+                                  int tiles, int64_t units, const T* sums) {
+  constexpr int lanes = kLanes<T>;
+  for (; tiles > 0; --tiles, unit += lanes, sums += C::phase[P].slots * lanes) {
+    const int width = units - unit < lanes ? static_cast<int>(units - unit) : lanes;
+    C::template forward<P>(s, r, i, unit, width, sums);
+  }
+}
+
 // Writes a new h to the state, to the masked state and to the output.
 template <class T>
 UNROLLED_INLINE void put_hidden(const ForwardStep<T>& s, int64_t r, int64_t i, int64_t unit,

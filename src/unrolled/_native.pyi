@@ -44,6 +44,9 @@ def elementwise(
 def poison_scratch(on: bool) -> None:
     """Fill scratch memory with NaN before each use, so that tests see a read of the unwritten."""
 
+def share_always(on: bool) -> None:
+    """Share also the work that is not worth it, so that tests of threads can be small."""
+
 _Floats = NDArray[np.floating[Any]]
 _Parameters = tuple[_Floats, _Floats, _Floats | None, _Floats | None, _Floats | None]
 
