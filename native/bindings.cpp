@@ -50,4 +50,5 @@ NB_MODULE(_native, m) {
         nb::arg("out"));
   unrolled::bind_layers(m);
   unrolled::bind_training(m);
+  unrolled::bind_crf(m);
 }

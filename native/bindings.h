@@ -16,6 +16,7 @@ namespace unrolled {
 
 void bind_layers(nb::module_& m);
 void bind_training(nb::module_& m);
+void bind_crf(nb::module_& m);
 
 inline void check(bool good, const std::string& message) {
   if (!good) throw std::invalid_argument(message);
