@@ -127,8 +127,8 @@ class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
     column: Annotated[
         str,
         Meta(
-            description="Tags: a CoNLL-U column (auto: upos), a CoNLL column counted from 1 or -1 "
-            "(auto: the last), a key of JSONL (auto: tags), or a column of Parquet or npz (auto: y)."
+            description="Tags: a CoNLL-U column (auto: upos), a CoNLL column counted from 1, or -1 "
+            "(auto: the last), a key of JSONL (auto: tags), a column of Parquet or npz (auto: y)."
         ),
     ] = "auto"
     words: Annotated[str, Meta(description="Key of the words in JSONL.")] = "tokens"
@@ -169,7 +169,8 @@ class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
         ),
     ] = 0.25
     vectors: Annotated[
-        str, Meta(description="Text file of word vectors to start from (word2vec, GloVe, fastText).")
+        str,
+        Meta(description="Text file of word vectors to start from (word2vec, GloVe, fastText)."),
     ] = ""
     sequence: Annotated[
         str, Meta(description="Frames in Parquet: column that says which sequence a row is of.")

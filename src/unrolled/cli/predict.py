@@ -36,15 +36,22 @@ def command(
 
     Lines of text give one answer a line. A table comes back as a table: its columns, then
     `prediction` (and `probability`, for a classifier). With --n-best further answers follow in
-    tab-separated fields of the line, or in columns `prediction_2` and so on.
+    tab-separated fields of the line, or in columns `prediction_2` and so on. A tagger answers a
+    line with the tags of its words, and a CoNLL file with the file, its tags filled in.
 
     Example: echo recurrent | unrolled predict model/ -
     """
+    from unrolled.cli import tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
-    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.model import ClassifierModel, TaggerModel, load
 
     loaded = load(model)
+    if isinstance(loaded, TaggerModel):
+        if beam > 1:
+            raise ConfigError("--beam is for translators; a tagger's search is exact")
+        tagging.predict(loaded, data, kind, source, n_best, as_json)
+        return
     column = source or loaded.config.data.source
     table, shape = _read(data, kind, column)
     inputs = texts(table, column)

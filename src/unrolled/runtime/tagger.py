@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.data.schemes import Legal
+from unrolled.data.tagging import TaggerInput
 from unrolled.runtime import crf
 from unrolled.runtime.crf import Scores
 from unrolled.runtime.heads import last_layer
@@ -14,20 +14,6 @@ from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
 from unrolled.spec import CharacterSpec, TaggerSpec
 from unrolled.validation import check_network
-
-
-class TaggerInput(NamedTuple):
-    """A batch: word ids [N, T] or frames [N, T, I], lengths [N], and the words' spelling.
-
-    `spellings` [U, W] with `spelling_lengths` [U] are the different words of the batch, `words`
-    [N, T] says which of them each word is; None where the network does not read them.
-    """
-
-    values: Array
-    lengths: NDArray[np.int64]
-    spellings: Array | None = None
-    spelling_lengths: Array | None = None
-    words: Array | None = None
 
 
 class TaggerNetwork:
@@ -77,12 +63,12 @@ class TaggerNetwork:
         pooled = np.where(past[:, :, None], -np.inf, y).max(axis=1).astype(y.dtype)
         return found, log_softmax(self.intent(pooled))
 
-    def marginals(self, emissions: Array, lengths: Array, legal: Scores | None = None) -> Array:
+    def marginals(self, emissions: Array, lengths: Array, legal: Legal | None = None) -> Array:
         """Return p(y_t = k | x) [N, T, K], given that y is `legal`; zero past each row's end."""
         return crf.marginals(emissions, self.scores.where(legal), lengths)
 
     def best(
-        self, emissions: Array, lengths: Array, legal: Scores | None = None, *, n_best: int = 1
+        self, emissions: Array, lengths: Array, legal: Legal | None = None, *, n_best: int = 1
     ) -> tuple[NDArray[np.int64], Array]:
         """Return the n best `legal` tag sequences [N, n, T] and log p(y | x, y is legal) [N, n]."""
         scores = self.scores.where(legal)
