@@ -20,7 +20,7 @@ PUBLIC = {
         "tasks",
     ],
     "unrolled.nn": ["GRU", "LSTM", "RNN", "Attention", "AttentionPooling", "recurrent"],
-    "unrolled.tasks": ["Classifier", "Translator"],
+    "unrolled.tasks": ["Classifier", "Tagger", "Translator"],
     "unrolled.runtime": ["Attention", "AttentionPooling", "Recurrent"],
 }
 ERRORS = ["ConfigError", "DataError", "EngineError", "ModelError", "TrainingError", "UnrolledError"]

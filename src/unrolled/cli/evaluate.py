@@ -83,9 +83,8 @@ def _table(metrics: dict[str, Any]) -> str:
 
 def _spans(types: dict[str, dict[str, Any]]) -> list[str]:
     width = max(16, *(len(name) + 1 for name in types)) if types else 16
-    head = f"{'span':<{width}}" + "".join(
-        f"{n:>12}" for n in ("f1", "precision", "recall", "count")
-    )
+    names = ("f1", "precision", "recall", "count")
+    head = f"{'span':<{width}}" + "".join(f"{name:>12}" for name in names)
     body = [
         f"{name:<{width}}"
         + "".join(f"{100 * rates[key]:10.2f} %" for key in names[:3])
