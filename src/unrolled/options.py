@@ -140,6 +140,9 @@ class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
         ),
     ] = ""
     layers: Annotated[int, Meta(ge=1, description="Stacked recurrent layers.")] = 1
+    dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Dropout before, between and after the layers.")
+    ] = 0.5
     head: Annotated[
         TagHead, Meta(description="A CRF over the sequence, or a softmax at each word.")
     ] = "crf"

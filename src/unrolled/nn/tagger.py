@@ -59,6 +59,16 @@ class Chain(nn.Module):
         self.end = nn.Parameter(torch.zeros(num_tags))
 
 
+def _small(vocab_size: int, size: int) -> Embedding | None:
+    """Return an embedding drawn from N(0, 1 / E), so that a rare word's spelling outweighs it."""
+    if not size:
+        return None
+    embedding = Embedding(vocab_size, size)
+    with torch.no_grad():
+        embedding.weight.mul_(size**-0.5)
+    return embedding
+
+
 class Tagger(nn.Module):
     """Scores of K tags at each step: W dropout(rnn(dropout([e(word); spelling]))) + b.
 
@@ -70,9 +80,7 @@ class Tagger(nn.Module):
         super().__init__()
         check_network(spec)
         self.spec = spec
-        self.embedding = (
-            Embedding(spec.vocab_size, spec.embedding_size) if spec.embedding_size else None
-        )
+        self.embedding = _small(spec.vocab_size, spec.embedding_size)
         self.characters = (
             None if spec.characters is None else Characters(spec.characters, engine=engine)
         )

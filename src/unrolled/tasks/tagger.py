@@ -44,8 +44,8 @@ class Tagger(Estimator):
         """Train on sentences or frames and their tags.
 
         `intents` are the labels of whole sentences, where the parameter `intent` is set.
-        `validation` is (X, y) or (X, y, intents), used instead of a share held out. Raises DataError
-        for a sequence that is empty or has not as many tags as steps.
+        `validation` is (X, y) or (X, y, intents), used instead of a share held out. Raises
+        DataError for a sequence that is empty or has not as many tags as steps.
         """
         options, training = self._split_params()
         given = self._sequences(X, y, intents, "the training data")
