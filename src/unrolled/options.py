@@ -140,6 +140,9 @@ class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
         ),
     ] = ""
     layers: Annotated[int, Meta(ge=1, description="Stacked recurrent layers.")] = 1
+    embedding_size: Annotated[
+        int, Meta(ge=0, description="Width of the embeddings of words (0: spelling only).")
+    ] = 128
     dropout: Annotated[
         float, Meta(ge=0, lt=1, description="Dropout before, between and after the layers.")
     ] = 0.5

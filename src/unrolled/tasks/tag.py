@@ -66,6 +66,8 @@ def train(
     run = run or Run()
     if options.head == "crf" and training.label_smoothing > 0:
         raise ConfigError("label_smoothing is for head 'softmax'; a CRF has no label of its own")
+    if not (options.embedding_size or options.vectors or options.characters or sequences.features):
+        raise ConfigError("embedding_size is 0 and characters is off: nothing of a word is read")
     labels = tag_labels(sequences)
     intents = None
     if options.intent:
@@ -114,9 +116,10 @@ def make_plan(
     if sequences.features:
         prepared = Prepared(scaling=frame_scaling(sequences))
     else:
-        words, vectors = word_vocabulary(sequences, options, data.source_vocabulary, run)
-        prepared = Prepared(vectors)
-        vocabularies["source"] = words
+        if options.embedding_size or options.vectors:
+            words, vectors = word_vocabulary(sequences, options, data.source_vocabulary, run)
+            prepared = Prepared(vectors)
+            vocabularies["source"] = words
         if options.characters:
             spelled = VocabularySpec(tokens="char", max_size=options.max_size)
             every = (word for sentence in sequences.inputs for word in sentence)
@@ -296,8 +299,8 @@ def _validation(plan: Plan, sequences: Sequences) -> Callable[[Weights], Score]:
 def _corpus(plan: Plan, sequences: Sequences) -> Corpus:
     if sequences.features:
         return Corpus(list(sequences.inputs))
-    words, characters = plan.vocabularies["source"], plan.vocabularies.get("characters")
-    assert isinstance(words, Vocabulary)
+    words, characters = (plan.vocabularies.get(role) for role in ("source", "characters"))
+    assert isinstance(words, Vocabulary | None)
     assert isinstance(characters, Vocabulary | None)
     limit = (plan.data.tagging or TaggingSpec()).max_word_length
     return encode_words(sequences.inputs, words, characters, limit)

@@ -149,7 +149,7 @@ def hiding_rates(plan: Plan, corpus: Corpus) -> Any:
 
     spec, share = plan.network, (plan.data.tagging or TaggingSpec()).word_dropout
     assert isinstance(spec, TaggerSpec)
-    if not share or spec.frame_size:
+    if not share or not spec.embedding_size:
         return None
     ids = np.fromiter((k for row in corpus.values for k in row), dtype=np.int64)
     counts = np.bincount(ids, minlength=spec.vocab_size)
