@@ -14,6 +14,7 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.runtime.tagger_model import Tagged, TaggerModel, Tagging
 
 DIGITS = 6
+CONFIDENCE = "Confidence="
 
 
 def evaluate(
@@ -85,6 +86,8 @@ def _json_lines(
             record = {k: v[i] for k, v in sequences.table.columns.items()}
         elif not model.reads_frames:
             record = {"tokens": sequences.inputs[i]}
+        elif sequences.ids:
+            record = {model.tagging.sequence: sequences.ids[i]}
         record |= {
             "prediction": answers[0].tags,
             "confidence": _rounded(answers[0].confidences),
@@ -116,10 +119,9 @@ def _conll_lines(
             line = sequences.lines[row - 1]
             changed[row] = _line(line, answers, t, place)
         if found.intents is not None:
-            first = sequences.step_rows[i][0]
-            changed[first] = (
-                f"# {model.tagging.intent} = {found.intents[i].label}\n{changed[first]}"
-            )
+            said = f"# {model.tagging.intent} = {found.intents[i].label}"
+            row = _comment_row(sequences, i, model.tagging.intent)
+            changed[row] = f"{said}\n{changed[row]}" if row in changed else said
     for row, line in enumerate(sequences.lines, start=1):
         yield changed.get(row, line) + "\n"
 
@@ -142,8 +144,9 @@ def _line(line: str, answers: Sequence[Tagging], t: int, place: int | None) -> s
     fields = line.split("\t")
     fields[place] = answers[0].tags[t]
     if COLUMNS[place] != "misc":
-        kept = [] if fields[MISC] == "_" else [fields[MISC]]
-        fields[MISC] = "|".join([*kept, f"Confidence={confidence}"])
+        noted = [] if fields[MISC] == "_" else fields[MISC].split("|")
+        kept = [note for note in noted if not note.startswith(CONFIDENCE)]
+        fields[MISC] = "|".join([*kept, CONFIDENCE + confidence])
     return "\t".join(fields)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from unrolled.data import conll
+from unrolled.data import conll, frames
 from unrolled.data.records import read_jsonl
-from unrolled.data.source import STDIN, read_text, shown, split_lines
+from unrolled.data.source import STDIN, read_bytes, read_text, shown, split_lines
 from unrolled.data.table import Table, labels
 from unrolled.errors import ConfigError, DataError, did_you_mean
 
@@ -37,8 +37,8 @@ class Sequences:
 
     `inputs[i]` is a list of words or an array of frames [T, I]. `rows[i]` is the row on which it
     begins (else they are counted), `step_rows[i]` the row of each step where steps have their own.
-    `lines` are those of a CoNLL file, `columns` the other keys of JSON lines. `features` names the
-    I columns of a frame.
+    `lines` are those of a CoNLL file, `table` the JSON lines. `features` names the I columns of a
+    frame, `ids` what names a sequence of frames.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Sequences:
     lines: Sequence[str] = ()
     table: Table | None = None
     features: tuple[str, ...] = ()
+    ids: Sequence[Any] = ()
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -71,7 +72,8 @@ class Sequences:
     def where(self, i: int, t: int | None = None) -> str:
         """Return where sequence `i`, or its step `t`, is: `"train.conllu, row 7"`."""
         if t is None:
-            return f"{self.name}, row {self.rows[i] if self.rows else i + 1}"
+            unit = "sequence" if self.features and not self.rows else "row"
+            return f"{self.name}, {unit} {self.rows[i] if self.rows else i + 1}"
         if self.step_rows:
             return f"{self.name}, row {self.step_rows[i][t]}"
         step = "frame" if self.features else "word"
@@ -124,7 +126,19 @@ def read_sequences(
     kind = format_of(path, format, tagged=tagged)
     name = shown(path)
     if kind in FRAMES:
-        raise DataError(f"{name}: holds frames, expected words")
+        return _from_frames(
+            frames.read_frames(
+                name,
+                read_bytes(path, stdin),
+                kind,
+                label=("y" if column == "auto" else column) if tagged else None,
+                intent=intent if tagged else "",
+                sequence=sequence,
+                time=time,
+                features=features,
+            ),
+            name,
+        )
     text = read_text(path, stdin)
     if kind == "jsonl":
         return _from_jsonl(
@@ -145,6 +159,19 @@ def read_sequences(
         [s.row for s in found],
         [s.rows for s in found],
         lines,
+    )
+
+
+def _from_frames(found: frames.Frames, name: str) -> Sequences:
+    return Sequences(
+        name,
+        found.inputs,
+        found.tags,
+        found.intents,
+        [rows[0] for rows in found.rows],
+        found.rows,
+        features=found.features,
+        ids=found.ids,
     )
 
 
