@@ -230,6 +230,14 @@ def test_unknown_tags_in_validation_are_errors_and_counted():
     assert evaluate_tagger(model, held)["unknown_tags"] == 1
 
 
+def test_log_loss_is_that_of_the_true_tags_marginals(fitted):
+    given = Sequences("x", [["fly", "to", "oslo"], ["get"]], [["O", "O", "B-LOC"], ["B-NEW"]])
+    shares = fitted.predict_proba(given.inputs)[0]
+    true = [fitted.model_.tags.index(tag) for tag in given.tags[0]]
+    expected = -np.log(shares[range(3), true]).mean()
+    assert evaluate_tagger(fitted.model_, given)["log_loss"] == pytest.approx(expected, rel=1e-6)
+
+
 # Word vectors
 
 

@@ -33,7 +33,8 @@ def command(
     """
     from unrolled.cli.tagging import evaluate
     from unrolled.data.read import labels, read_pairs, read_table, texts
-    from unrolled.runtime.model import ClassifierModel, TaggerModel, load
+    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.tagger_model import TaggerModel
     from unrolled.tasks.evaluate import evaluate_classifier, evaluate_translator
 
     loaded = load(model)

@@ -44,7 +44,8 @@ def command(
     from unrolled.explain import report
     from unrolled.explain.explanation import examples_of
     from unrolled.explain.tagging import tagged_examples, tagging_report
-    from unrolled.runtime.model import ClassifierModel, TaggerModel, load
+    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
     if isinstance(loaded, TaggerModel):

@@ -44,7 +44,8 @@ def command(
     from unrolled.cli import tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
-    from unrolled.runtime.model import ClassifierModel, TaggerModel, load
+    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
     if isinstance(loaded, TaggerModel):

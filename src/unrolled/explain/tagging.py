@@ -28,17 +28,17 @@ READING = (
 
 def tagged_examples(model: TaggerModel, sequences: Sequence[Any]) -> list[dict[str, Any]]:
     """Tag each sequence and return what `tagging_report` shows of it."""
-    found = model.tag(sequences)
-    marginals = model.predict_proba(sequences)
+    found = model.tag(sequences, marginals=True)
     examples = []
+    assert found.marginals is not None
     for i, sequence in enumerate(sequences):
         words = sequence.split() if isinstance(sequence, str) else list(sequence)
         best = found.answers[i][0]
-        example = {
+        example: dict[str, Any] = {
             "tokens": [str(t + 1) for t in range(len(words))] if model.reads_frames else words,
             "tags": best.tags,
             "confidences": best.confidences,
-            "marginals": marginals[i],
+            "marginals": found.marginals[i],
             "columns": model.tags,
             "log_prob": best.log_prob,
             "predicted": " ".join(best.tags),

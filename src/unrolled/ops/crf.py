@@ -9,10 +9,12 @@ transitions [K, K] from the row's tag to the column's, start and end [K], length
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -77,7 +79,8 @@ def log_partition(
             f"{emissions.dtype} on {emissions.device.type}"
         )
     if fits and engine in ("auto", "native"):
-        found: Tensor = _LogPartition.apply(emissions, transitions, start, end, lengths)
+        chain = (emissions, transitions, start, end, lengths)
+        found: Tensor = _LogPartition.apply(*chain)  # type: ignore[no-untyped-call]
         return found
     return reference(emissions, transitions, start, end, lengths)
 
@@ -97,18 +100,24 @@ def reference(
 class _LogPartition(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Tensor) -> Tensor:
-        chain = [each.detach().contiguous().numpy() for each in arguments]
-        log_z, alphas = np.empty(len(chain[0])), np.empty(chain[0].shape)
-        _native.crf_log_partition(*chain, log_z, alphas)
+        e, a, start, end, lengths = _arrays(arguments)
+        log_z, alphas = np.empty(len(e)), np.empty(e.shape)
+        _native.crf_log_partition(e, a, start, end, lengths, log_z, alphas)
         ctx.save_for_backward(*arguments)
         ctx.log_z, ctx.alphas = log_z, alphas
         return torch.from_numpy(log_z).to(arguments[0].dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        chain = [each.detach().contiguous().numpy() for each in ctx.saved_tensors]
-        found = [np.empty_like(each) for each in chain[:4]]
+        e, a, start, end, lengths = _arrays(ctx.saved_tensors)
         weights = upstream.to(torch.float64).contiguous().numpy()
-        _native.crf_gradient(*chain, ctx.log_z, ctx.alphas, weights, *found)
-        return (*map(torch.from_numpy, found), None)
+        de, da, ds, dn = (np.empty_like(each) for each in (e, a, start, end))
+        _native.crf_gradient(
+            e, a, start, end, lengths, ctx.log_z, ctx.alphas, weights, de, da, ds, dn
+        )
+        return (*map(torch.from_numpy, (de, da, ds, dn)), None)
+
+
+def _arrays(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    return [each.detach().contiguous().numpy() for each in tensors]

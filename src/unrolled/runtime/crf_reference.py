@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from unrolled.runtime.crf import Scores
 from unrolled.runtime.weights import Array
 
+# Sequences of tags with their scores.
+Beginnings = list[tuple[float, tuple[int, ...]]]
+
 
 def log_partition(emissions: Array, scores: Scores, lengths: Array) -> Array:
     """Return log Z of each row, [N]: the forward recursion in logs (Rabiner 1989, III.A).
@@ -52,7 +55,9 @@ def viterbi(
     paths = np.full((rows, n_best, steps), -1, dtype=np.int64)
     found = np.full((rows, n_best), -np.inf)
     for row, (e, n) in enumerate(zip(emissions, lengths, strict=True)):
-        kept = [[(float(scores.start[k] + e[0, k]), (k,))] for k in range(len(scores.end))]
+        kept: list[Beginnings] = [
+            [(float(scores.start[k] + e[0, k]), (k,))] for k in range(len(scores.end))
+        ]
         for t in range(1, n):
             kept = [
                 [
@@ -67,9 +72,7 @@ def viterbi(
     return paths, found
 
 
-def _best(
-    kept: list[list[tuple[float, tuple[int, ...]]]], added: Array, count: int
-) -> list[tuple[float, tuple[int, ...]]]:
+def _best(kept: list[Beginnings], added: Array, count: int) -> Beginnings:
     every = [
         (score + float(added[k]), path) for k, paths in enumerate(kept) for score, path in paths
     ]

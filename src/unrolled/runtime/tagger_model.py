@@ -45,10 +45,14 @@ class Intent:
 
 @dataclass(frozen=True)
 class Tagged:
-    """Answers of a tagger: the n best of each sequence, best first, and its intent."""
+    """Answers of a tagger: the n best of each sequence, best first, and its intent.
+
+    `marginals` are p(tag at t | x), [T, K] for each sequence, where they were asked for.
+    """
 
     answers: list[list[Tagging]]
     intents: list[Intent] | None
+    marginals: list[Array] | None = None
 
 
 class TaggerModel:
@@ -136,44 +140,43 @@ class TaggerModel:
 
     def predict_proba(self, sequences: str | Sequence[Any]) -> list[Array]:
         """Return the marginals p(tag at t | x) of each sequence, [T, K] each."""
-        corpus = self._read(sequences)
-        found: dict[int, Array] = {}
-        for rows in buckets(corpus.lengths, batch_size=BATCH_SIZE):
-            batch = corpus.batch(rows)
-            emissions, _ = self.network.emissions(batch)
-            marginals = self.network.marginals(emissions, batch.lengths, self.legal)
-            for place, row in enumerate(rows):
-                found[int(row)] = marginals[place, : batch.lengths[place]]
-        return [found[row] for row in range(len(corpus.values))]
+        return self.tag(sequences, marginals=True).marginals or []
 
-    def tag(self, sequences: str | Sequence[Any], *, n_best: int = 1) -> Tagged:
+    def tag(
+        self, sequences: str | Sequence[Any], *, n_best: int = 1, marginals: bool = False
+    ) -> Tagged:
         """Return the `n_best` answers of each sequence with confidences, and its intent.
 
-        A sequence has fewer answers where fewer are legal. Raises as `predict` does.
+        A sequence has fewer answers where fewer are legal. `marginals` asks for the probabilities
+        of all tags too. Raises as `predict` does.
         """
         corpus = self._read(sequences)
         answers: dict[int, list[Tagging]] = {}
         intents: dict[int, Intent] = {}
+        kept: dict[int, Array] = {}
         for rows in buckets(corpus.lengths, batch_size=max(1, BATCH_SIZE // n_best)):
             batch = corpus.batch(rows)
             emissions, intent = self.network.emissions(batch)
-            marginals = self.network.marginals(emissions, batch.lengths, self.legal)
+            shares = self.network.marginals(emissions, batch.lengths, self.legal)
             paths, log_probs = self.network.best(
                 emissions, batch.lengths, self.legal, n_best=n_best
             )
             for place, row in enumerate(rows):
                 steps = np.arange(batch.lengths[place])
                 answers[int(row)] = [
-                    self._answer(path[steps], marginals[place, steps], log_prob)
+                    self._answer(path[steps], shares[place, steps], log_prob)
                     for path, log_prob in zip(paths[place], log_probs[place], strict=True)
                     if log_prob > -np.inf
                 ]
+                if marginals:
+                    kept[int(row)] = shares[place, steps]
                 if intent is not None:
                     intents[int(row)] = self._intent(np.exp(intent[place]))
         order = range(len(corpus.values))
         return Tagged(
             [answers[row] for row in order],
             [intents[row] for row in order] if self.intents else None,
+            [kept[row] for row in order] if marginals else None,
         )
 
     def _answer(self, path: Array, marginals: Array, log_prob: float) -> Tagging:

@@ -58,10 +58,10 @@ def train(
 ) -> Artifact:
     """Train a tagger and return the best model by validation.
 
-    Better is: with an intent more sentences right as a whole, with spans a higher F1, else a higher
-    accuracy. Without `validation`, `training.validation_fraction` of the distinct sequences are
-    held out. Raises DataError for data that cannot be trained on, ConfigError for options that
-    contradict each other.
+    Better is: with an intent more sentences right as a whole, with spans a higher F1, then a higher
+    accuracy, then a lower log loss. Without `validation`, `training.validation_fraction` of the
+    distinct sequences are held out. Raises DataError for data that cannot be trained on,
+    ConfigError for options that contradict each other.
     """
     run = run or Run()
     if options.head == "crf" and training.label_smoothing > 0:
@@ -283,15 +283,15 @@ def _validation(plan: Plan, sequences: Sequences) -> Callable[[Weights], Score]:
     if 0 < limit < len(sequences):
         order = np.random.default_rng(plan.training.seed).permutation(len(sequences))[:limit]
         sequences = sequences.take(order)
-    kept = ("accuracy", "span_f1", "sentence_accuracy", "intent_accuracy")
+    kept = ("accuracy", "span_f1", "intent_accuracy", "sentence_accuracy", "log_loss")
 
     def validate(weights: Weights) -> Score:
         model = TaggerModel.from_artifact(plan.artifact(weights))
         found = evaluate_tagger(model, sequences)
         metrics = {name: found[name] for name in kept if name in found}
         first = metrics["sentence_accuracy"] if "intent_accuracy" in metrics else 0.0
-        rank = (-first, -metrics.get("span_f1", 0.0), -metrics["accuracy"])
-        return Score(metrics, rank)
+        rates = (-first, -metrics.get("span_f1", 0.0), -metrics["accuracy"])
+        return Score(metrics, (*rates, metrics["log_loss"]))
 
     return validate
 
