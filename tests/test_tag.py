@@ -11,12 +11,14 @@ import tagging
 import tiny
 import unrolled
 from unrolled.data.sequences import Sequences
+from unrolled.data.tagging import Corpus
 from unrolled.errors import ConfigError, DataError, ModelError, UnrolledError
 from unrolled.spec import TaggerSpec
 from unrolled.tasks import Tagger
-from unrolled.tasks.base import Run
+from unrolled.tasks.base import Plan, Run
 from unrolled.tasks.evaluate import evaluate_tagger
 from unrolled.tasks.tag import train
+from unrolled.tasks.tag_data import hiding_rates
 
 GIVEN = tagging.sentences()
 LEARN = {"epochs": 12, "lr": 0.03}
@@ -137,17 +139,14 @@ def test_a_run_is_the_same_again_and_resumes_as_if_it_had_not_stopped(tmp_path):
         fit(run=Run(tmp_path / "b", resume=True), training={"epochs": 4}, head="softmax")
 
 
-def test_rare_words_are_hidden_more_often():
-    from unrolled.tasks.base import Plan
-    from unrolled.tasks.tag_data import hiding_rates
-
+def test_what_is_rare_is_hidden_more_often():
     found = fit(word_dropout=0.5, training={"epochs": 1})
-    vocabulary = found.vocabularies["source"]
     plan = Plan("tag", found.config.network, found.config.data, found.config.training, {}, "")
-    corpus = type("Corpus", (), {"values": [[4, 4, 4, 5]]})
-    rates = hiding_rates(plan, corpus)
-    assert rates[:6].tolist() == pytest.approx([0, 0, 0, 0, 0.5 / 3.5, 0.5 / 1.5])
-    assert rates.shape == (len(vocabulary),)
+    words, characters = hiding_rates(plan, Corpus([[4, 4], [4, 5]], [], [[6, 6], [6]]))
+    assert words[:6].tolist() == pytest.approx([0, 0, 0, 0, 0.5 / 3.5, 0.5 / 1.5])
+    assert characters[4:7].tolist() == pytest.approx([1, 1, 0.5 / 3.5])
+    assert len(words) == len(found.vocabularies["source"])
+    assert len(characters) == len(found.vocabularies["characters"])
 
 
 def test_long_sequences_are_cut_in_training_only():

@@ -87,13 +87,11 @@ def format_of(path: str | Path, format: str | None, *, tagged: bool) -> str:
     words a line. Raises ConfigError for an unknown `format`, DataError for an unknown ending.
     """
     known = sorted(set(FORMATS.values()))
-    if format is not None:
-        if format not in known:
-            hint = did_you_mean(format, known)
-            raise ConfigError(f"unknown format {format!r}; one of: {', '.join(known)}.{hint}")
-        return format
+    if format is not None and format not in known:
+        hint = did_you_mean(format, known)
+        raise ConfigError(f"unknown format {format!r}; one of: {', '.join(known)}.{hint}")
     ending = Path(path).suffix.lower()
-    found = "txt" if str(path) == STDIN else FORMATS.get(ending)
+    found = format or ("txt" if str(path) == STDIN else FORMATS.get(ending))
     if found is None:
         raise DataError(
             f"{path}: cannot tell the format from the ending {ending!r}; expected one of "

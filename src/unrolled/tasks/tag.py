@@ -216,10 +216,10 @@ def make_job(
     )
 
 
-def _loss(plan: Plan, labels: LabelVocabulary, hiding: Any) -> Callable[..., Any]:
+def _loss(plan: Plan, labels: LabelVocabulary, hiding: tuple[Any, Any]) -> Callable[..., Any]:
     """Return the loss: mean -log p(tag) over steps (CRF: -log p(tags) / steps), plus the intent's.
 
-    `hiding` [V] is the probability with which each word is read as `<unk>`.
+    `hiding` are the probabilities with which words and characters are read as `<unk>`.
     """
     import torch
     from torch.nn import functional
@@ -233,18 +233,18 @@ def _loss(plan: Plan, labels: LabelVocabulary, hiding: Any) -> Callable[..., Any
         assert batch.inputs is not None
         assert batch.tags is not None
         device = next(model.parameters()).device
-        values = torch.from_numpy(batch.inputs.values)
-        if hiding is not None:
-            hidden = torch.rand(values.shape, generator=generator) < hiding[values]
-            values = values.masked_fill(hidden, UNK)
-        rest = [None if x is None else torch.from_numpy(x) for x in batch.inputs[2:]]
-        lengths = torch.from_numpy(batch.inputs.lengths)
-        emissions, intent = model(
-            values.to(device), lengths, *(x if x is None else x.to(device) for x in rest)
+        values, lengths, spellings, *rest = (
+            None if part is None else torch.from_numpy(part) for part in batch.inputs
         )
+        values, spellings = (
+            _hide(ids, rates, generator)
+            for ids, rates in zip((values, spellings), hiding, strict=True)
+        )
+        read = (values, lengths, spellings, *rest)
+        emissions, intent = model(*(part if part is None else part.to(device) for part in read))
         tags, steps = torch.from_numpy(batch.tags).to(device), int(lengths.sum())
         if model.crf is None:
-            inside = torch.arange(tags.shape[1]) < lengths[:, None]
+            inside = (torch.arange(tags.shape[1]) < lengths[:, None]).to(device)
             total = functional.cross_entropy(
                 emissions[inside], tags[inside], label_smoothing=smoothing
             )
@@ -257,6 +257,15 @@ def _loss(plan: Plan, labels: LabelVocabulary, hiding: Any) -> Callable[..., Any
         return total, steps
 
     return loss
+
+
+def _hide(ids: Any, rates: Any, generator: Any) -> Any:
+    """Read each id as `<unk>` with its own probability."""
+    import torch
+
+    if rates is None:
+        return ids
+    return ids.masked_fill(torch.rand(ids.shape, generator=generator) < rates[ids], UNK)
 
 
 def _log_likelihood(

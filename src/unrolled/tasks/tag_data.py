@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,22 +141,29 @@ def start_from(model: Any, prepared: Prepared, plan: Plan) -> None:
         weight[list(found)] = known
 
 
-def hiding_rates(plan: Plan, corpus: Corpus) -> Any:
-    """Return A / (A + n) for each word of the vocabulary that is seen n times (0 for specials).
+def hiding_rates(plan: Plan, corpus: Corpus) -> tuple[Any, Any]:
+    """Return with which probability each word and each character is read as `<unk>` in training.
 
-    Kiperwasser and Goldberg 2016, section 5: rare words teach what `<unk>` means.
+    A / (A + n) for what is seen n times, characters in different words (Kiperwasser and Goldberg
+    2016, section 5): what is rare teaches what `<unk>` means. None where it is not read.
     """
-    import torch
-
     spec, share = plan.network, (plan.data.tagging or TaggingSpec()).word_dropout
     assert isinstance(spec, TaggerSpec)
-    if not share or not spec.embedding_size:
-        return None
-    ids = np.fromiter((k for row in corpus.values for k in row), dtype=np.int64)
-    counts = np.bincount(ids, minlength=spec.vocab_size)
-    hiding = share / (share + counts)
-    hiding[: len(SPECIALS)] = 0
-    return torch.from_numpy(hiding.astype(np.float32))
+    words = characters = None
+    if share and spec.embedding_size:
+        words = _rates(share, corpus.values, spec.vocab_size)
+    if share and spec.characters is not None:
+        characters = _rates(share, corpus.spellings, spec.characters.vocab_size)
+    return words, characters
+
+
+def _rates(share: float, rows: Sequence[Sequence[int]], size: int) -> Any:
+    import torch
+
+    ids = np.fromiter((k for row in rows for k in row), dtype=np.int64)
+    rates = share / (share + np.bincount(ids, minlength=size))
+    rates[: len(SPECIALS)] = 0
+    return torch.from_numpy(rates.astype(np.float32))
 
 
 def data_hash(sequences: Sequences, options: TagOptions) -> str:
