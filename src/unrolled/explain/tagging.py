@@ -64,7 +64,8 @@ def tagging_report(
     """Return a page on a tagger: its numbers, learning curves, and the tags of each sequence.
 
     An example is as `tagged_examples` makes it: `tokens`, `tags` and `confidences` [T], `marginals`
-    [T, K] over `columns`, and `intent` with `intents` where the model has one.
+    [T, K] over `columns`, `intent` with `intents` where the model has one, and where it is known
+    `word`, its heading.
     """
     report = with_numbers(page.Report(title, LEAD), log, metrics)
     panels = [(_heading(e), _panel(e, unit), len(e["tokens"]) > MOST_TAGS) for e in examples]
@@ -72,7 +73,7 @@ def tagging_report(
 
 
 def _heading(example: Example) -> str:
-    text = "".join(join(example["tokens"]))
+    text = str(example.get("word") or "".join(join(example["tokens"])))
     text = text if len(text) <= MOST_STEPS else text[: MOST_STEPS - 1] + "…"
     return f"{example['intent']}: {text}" if "intent" in example else text
 
