@@ -242,19 +242,19 @@ def _loss(plan: Plan, labels: LabelVocabulary, hiding: tuple[Any, Any]) -> Calla
         )
         read = (values, lengths, spellings, *rest)
         emissions, intent = model(*(part if part is None else part.to(device) for part in read))
-        tags, steps = torch.from_numpy(batch.tags).to(device), int(lengths.sum())
+        tags, ends = torch.from_numpy(batch.tags).to(device), batch.inputs.lengths
         if model.crf is None:
-            inside = (torch.arange(tags.shape[1]) < lengths[:, None]).to(device)
+            inside = torch.from_numpy(np.arange(tags.shape[1]) < ends[:, None]).to(device)
             total = functional.cross_entropy(
                 emissions[inside], tags[inside], label_smoothing=smoothing
             )
         else:
             likelihood = _log_likelihood(model.crf, allowed, emissions, tags, lengths, engine)
-            total = -likelihood.sum() / steps
+            total = -likelihood.sum() / ends.sum()
         if intent is not None:
             wanted = torch.from_numpy(batch.labels).to(device)
             total = total + functional.cross_entropy(intent, wanted, label_smoothing=smoothing)
-        return total, steps
+        return total, int(ends.sum())
 
     return loss
 
