@@ -18,8 +18,8 @@ RATES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
     "span_f1": "span F1",
-    "intent_accuracy": "intent accuracy",
-    "sentence_accuracy": "sentences right",
+    "intent_accuracy": "intent",
+    "sentence_accuracy": "sentences",
 }
 LOSSES = {"train_loss": "training", "validation_loss": "validation"}
 SCORES = {"bleu": "BLEU"}
