@@ -16,7 +16,7 @@ from unrolled.cli.common import say
 @click.command(name="predict")
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(allow_dash=True))
-@click.option("--format", "kind", help="csv, tsv, jsonl, parquet or txt (else by the ending).")
+@click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
 @click.option("--source", help="Column of the text [default: as in training].")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @click.option("--n-best", type=click.IntRange(1), default=1, show_default=True, help="Answers.")

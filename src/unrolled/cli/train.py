@@ -30,7 +30,7 @@ def _common(function: Any) -> Any:
         click.option("--overwrite", is_flag=True, help="Replace the model in --out."),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key."),
         click.option("--config", type=click.Path(), help="TOML or JSON file of keys."),
-        click.option("--format", "kind", help="csv, tsv, jsonl, parquet or txt (else by ending)."),
+        click.option("--format", "kind", help="csv, jsonl, conllu ... (else by ending)."),
         click.option("--valid", type=click.Path(), help="Validation file (else a share of DATA)."),
         click.option("--out", type=click.Path(path_type=Path), required=True, help="Model folder."),
         click.argument("data", type=click.Path(allow_dash=True)),

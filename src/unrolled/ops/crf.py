@@ -69,8 +69,8 @@ def log_partition(
     """Return log Z of each row, [N].
 
     `auto` takes the native kernels for float32 and float64 on the CPU and the plain loop elsewhere;
-    `native` raises EngineError where they cannot compute it. The native gradient is differentiable
-    once, the plain loop's any number of times.
+    `native` raises EngineError where they cannot compute it; `torch` and `reference` are the plain
+    loop. The native gradient is differentiable once, the plain loop's any number of times.
     """
     fits = emissions.device.type == "cpu" and emissions.dtype in DTYPES
     if engine == "native" and not fits:
