@@ -6,7 +6,10 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from unrolled.data.conll import COMMENT
 from unrolled.data.sequences import format_of, read_sequences
 from unrolled.data.tagging import Corpus, encode_words, tag_batch
 from unrolled.data.vectors import read_vectors
@@ -285,6 +288,28 @@ def test_what_can_be_asked_wrongly(tmp_path, name, text, choices, kind, message)
     with pytest.raises(kind) as caught:
         read_sequences(path, **choices)
     assert str(caught.value) == message.format(path=path)
+
+
+units = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r\0"), min_size=1)
+sentences = st.lists(st.lists(st.tuples(units, units), min_size=1), min_size=1)
+
+
+def plain(sentence):
+    """Whether no line of it has a meaning of its own in the format."""
+    special = any(word == "-DOCSTART-" or word.isspace() for word, _ in sentence)
+    return not special and not COMMENT.match("\t".join(sentence[0]))
+
+
+@given(sentences)
+def test_any_words_and_tags_come_back_from_columns(tmp_path_factory, written):
+    written = [sentence for sentence in written if plain(sentence)]
+    assume(written and not written[0][0][0].startswith("\ufeff"))
+    path = tmp_path_factory.mktemp("any") / "a.conll"
+    blocks = ["".join(f"{word}\t{tag}\n" for word, tag in each) for each in written]
+    path.write_bytes("\n".join(blocks).encode())
+    found = read_sequences(path)
+    pairs = zip(found.inputs, found.tags, strict=True)
+    assert [list(zip(words, tags, strict=True)) for words, tags in pairs] == written
 
 
 # Batches
