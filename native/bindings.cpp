@@ -60,4 +60,5 @@ NB_MODULE(_native, m) {
   unrolled::bind_layers(m);
   unrolled::bind_stepper(m);
   unrolled::bind_training(m);
+  unrolled::bind_crf(m);
 }

@@ -28,7 +28,7 @@ PUBLIC = {
         "gradient_flow",
         "recurrent",
     ],
-    "unrolled.tasks": ["Classifier", "Translator"],
+    "unrolled.tasks": ["Classifier", "Tagger", "Translator"],
     "unrolled.runtime": [
         "Activation",
         "Attention",

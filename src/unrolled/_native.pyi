@@ -152,3 +152,41 @@ layer_backward_f64 = layer_backward_f32
 
 def tape_width(cell: str, hidden: int, outputs: int) -> int:
     """Values that a training step's tape keeps per token and direction."""
+
+def crf_log_partition(
+    emissions: _Floats,
+    transitions: _Floats,
+    start: _Floats,
+    end: _Floats,
+    lengths: NDArray[np.int64],
+    log_z: NDArray[np.float64],
+    alphas: NDArray[np.float64] | None,
+) -> None:
+    """Write log Z [N] of chains over emissions [N, T, K], and forward scores [N, T, K]."""
+
+def crf_gradient(
+    emissions: _Floats,
+    transitions: _Floats,
+    start: _Floats,
+    end: _Floats,
+    lengths: NDArray[np.int64],
+    log_z: NDArray[np.float64],
+    alphas: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    d_emissions: _Floats,
+    d_transitions: _Floats,
+    d_start: _Floats,
+    d_end: _Floats,
+) -> None:
+    """Write the gradient of sum_n weights[n] log Z[n] by each of the scores."""
+
+def crf_viterbi(
+    emissions: _Floats,
+    transitions: _Floats,
+    start: _Floats,
+    end: _Floats,
+    lengths: NDArray[np.int64],
+    paths: NDArray[np.int64],
+    scores: NDArray[np.float64],
+) -> None:
+    """Write the best tag sequences of each row, paths [N, best, T], and their scores [N, best]."""

@@ -19,8 +19,9 @@ from unrolled.runtime import decode
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.running import ClassifierSession
+from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
-from unrolled.spec import ClassifierSpec, ModelConfig, TranslatorSpec
+from unrolled.spec import ClassifierSpec, ModelConfig, TaggerSpec, TranslatorSpec
 
 BATCH_SIZE = 256
 
@@ -272,7 +273,7 @@ class TranslatorModel:
         )
 
 
-Model = ClassifierModel | TranslatorModel
+Model = ClassifierModel | TranslatorModel | TaggerModel
 
 
 def load(folder: str | Path) -> Model:
@@ -287,6 +288,8 @@ def from_artifact(found: Artifact) -> Model:
     """Return the model of a folder in memory; raises ModelError where its parts do not fit."""
     if isinstance(found.config.network, ClassifierSpec):
         return ClassifierModel.from_artifact(found)
+    if isinstance(found.config.network, TaggerSpec):
+        return TaggerModel.from_artifact(found)
     return TranslatorModel.from_artifact(found)
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.sequences import Sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.runtime.model import ClassifierModel, TranslatorModel
+from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import VocabularySpec
 from unrolled.train.metrics import bleu, class_metrics, group_references, sequence_error_rates
+from unrolled.train.spans import span_metrics
 
 
 def evaluate_classifier(
@@ -47,6 +50,41 @@ def evaluate_translator(
     if with_bleu and spec.tokens != "char":
         metrics |= bleu(answers, references)
     return {**metrics, "count": len(texts), "beam": beam, "truncated": len(found.truncated)}
+
+
+def evaluate_tagger(model: TaggerModel, sequences: Sequences) -> dict[str, Any]:
+    """Return accuracy, spans' F1 where the tags spell spans, and the share of sentences all right.
+
+    `log_loss` is the mean of -log p(true tag | x) in nats, over the tags that the model knows.
+    With an intent, its accuracy too, and a sentence is right where its intent is as well. A tag or
+    intent that the model does not know counts as an error; `unknown_tags` counts these steps.
+    """
+    found = model.tag(sequences.inputs, marginals=True)
+    said = [list(best[0].tags) for best in found.answers]
+    true = [list(tags) for tags in sequences.tags]
+    hits = [[a == b for a, b in zip(*pair, strict=True)] for pair in zip(said, true, strict=True)]
+    steps = sum(map(len, true))
+    metrics: dict[str, Any] = {"accuracy": sum(map(sum, hits)) / max(steps, 1)}
+    if model.tagging.scheme != "none":
+        metrics |= span_metrics(said, true)
+    right = [all(row) for row in hits]
+    if found.intents is not None and sequences.intents:
+        pairs = zip(found.intents, sequences.intents, strict=True)
+        named = [intent.label == label for intent, label in pairs]
+        metrics["intent_accuracy"] = sum(named) / max(len(named), 1)
+        right = [a and b for a, b in zip(right, named, strict=True)]
+    metrics["sentence_accuracy"] = sum(right) / max(len(right), 1)
+    column = {tag: k for k, tag in enumerate(model.tags)}
+    chances = [
+        row[column[tag]]
+        for shares, tags in zip(found.marginals or [], true, strict=True)
+        for row, tag in zip(shares, tags, strict=True)
+        if tag in column
+    ]
+    losses = -np.log(np.maximum(np.array(chances, dtype=np.float64), 1e-12))
+    metrics["log_loss"] = float(losses.sum() / max(len(chances), 1))
+    counts = {"count": len(true), "steps": steps, "unknown_tags": steps - len(chances)}
+    return {**metrics, **counts}
 
 
 def units(text: str, spec: VocabularySpec) -> list[str]:
