@@ -24,21 +24,48 @@ def set_num_threads(count: int) -> None:
 def available_cores() -> int:
     """Cores that this process may use, by affinity and cgroup quota."""
 
+def borrow_openmp(folder: str) -> str:
+    """Run on the threads of the OpenMP runtime loaded from `folder`, else of the only one loaded.
+
+    Returns its path, or an empty string where there is none.
+    """
+
+def openmp_path() -> str:
+    """Path of the borrowed OpenMP runtime; empty where calls run on the package's own threads."""
+
 def elementwise(
     function: str, x: NDArray[np.floating[Any]], out: NDArray[np.floating[Any]]
 ) -> None:
-    """Write `exp`, `tanh` or `sigmoid` of the 1-d array `x` into `out`."""
+    """Write a function of the 1-d array `x` into `out`.
+
+    `exp`, `tanh`, `sigmoid`, `elu` (alpha 1), `softplus` or `softsign`.
+    """
 
 def poison_scratch(on: bool) -> None:
     """Fill scratch memory with NaN before each use, so that tests see a read of the unwritten."""
+
+def share_always(on: bool) -> None:
+    """Share also the work that is not worth it, so that tests of threads can be small."""
 
 _Floats = NDArray[np.floating[Any]]
 _Parameters = tuple[_Floats, _Floats, _Floats | None, _Floats | None, _Floats | None]
 
 class LayerF32:
-    """One recurrent layer with float32 weights packed for the kernels; immutable."""
+    """One recurrent layer with float32 weights packed for the kernels; immutable.
 
-    def __init__(self, cell: str, directions: Sequence[_Parameters]) -> None: ...
+    For each direction `activations` holds f, g, h as (ONNX name, alpha, beta), and `peepholes` an
+    array [3, H] in the order i f o.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        directions: Sequence[_Parameters],
+        activations: Sequence[Sequence[tuple[str, float, float]]] | None = None,
+        clip: float | None = None,
+        input_forget: bool = False,
+        peepholes: Sequence[_Floats] | None = None,
+    ) -> None: ...
     def run(
         self,
         x: _Floats,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _native
+from unrolled.runtime.operator import STANDARD, CellOptions
 from unrolled.shapes import cell_name
 from unrolled.spec import RecurrentSpec
 
@@ -18,10 +19,29 @@ Stepper: TypeAlias = "_native.StepperF32 | _native.StepperF64"
 Parameters: TypeAlias = tuple[Array, Array, Array | None, Array | None, Array | None]
 
 
-def pack(spec: RecurrentSpec, directions: list[Parameters]) -> Layer:
-    """Return torch's weights of the D directions of one layer, laid out for the kernels."""
+def pack(
+    spec: RecurrentSpec,
+    directions: list[Parameters],
+    options: CellOptions = STANDARD,
+    peepholes: list[Array] | None = None,
+) -> Layer:
+    """Return torch's weights of the D directions of one layer, laid out for the kernels.
+
+    `peepholes` [3, H] of each direction, in the order i f o.
+    """
     kind = _native.LayerF64 if directions[0][0].dtype == np.float64 else _native.LayerF32
-    return kind(cell_name(spec), directions)
+    activations = [
+        [(each.name, each.alpha or 0.0, each.beta or 0.0) for each in direction]
+        for direction in options.activations
+    ]
+    return kind(
+        cell_name(spec),
+        directions,
+        activations=activations or None,
+        clip=options.clip,
+        input_forget=options.input_forget,
+        peepholes=peepholes,
+    )
 
 
 def stepper(
