@@ -8,7 +8,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 NATIVE := $(wildcard native/*.h native/*.cpp native/*/*.h native/*/*.cpp) CMakeLists.txt
 
-.PHONY: help demo test lint bench fuzz sanitize aarch64 quality docs clean install
+.PHONY: help demo test lint bench fuzz sanitize aarch64 quality docs package clean install
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -62,6 +62,10 @@ $(DOCS_STAMP): $(STAMP)
 docs: $(DOCS_STAMP)  ## build the documentation into docs/_build/html; warnings are errors
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+package: $(STAMP)  ## build the wheel into dist/, install it where nothing else is, load and run models
+	@rm -rf dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+	@UNROLLED_WHEEL=$$(ls $(CURDIR)/dist/*.whl) $(BIN)/python -m pytest tests/test_install.py
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check .

@@ -1,5 +1,4 @@
-// The Python face of the engine. Everything Python is in this file and layer_bindings.cpp; sizes are
-// checked here.
+// The Python face of the engine. Everything Python is in the bindings files; sizes are checked here.
 #include "bindings.h"
 
 #include <nanobind/stl/string.h>
@@ -7,6 +6,7 @@
 
 #include "dispatch.h"
 #include "engine.h"
+#include "openmp.h"
 #include "pool.h"
 
 namespace unrolled {
@@ -16,7 +16,11 @@ Unary unary_by_name(const std::string& name) {
   if (name == "exp") return Unary::exp;
   if (name == "tanh") return Unary::tanh;
   if (name == "sigmoid") return Unary::sigmoid;
-  throw std::invalid_argument("function '" + name + "': expected exp, tanh or sigmoid");
+  if (name == "elu") return Unary::elu;
+  if (name == "softplus") return Unary::softplus;
+  if (name == "softsign") return Unary::softsign;
+  throw std::invalid_argument("function '" + name +
+                              "': expected exp, tanh, sigmoid, elu, softplus or softsign");
 }
 
 template <class T>
@@ -45,6 +49,8 @@ NB_MODULE(_native, m) {
   m.def("num_threads", &unrolled::num_threads);
   m.def("set_num_threads", &unrolled::set_num_threads, nb::arg("count"));
   m.def("available_cores", &unrolled::available_cores);
+  m.def("borrow_openmp", &unrolled::borrow_openmp, nb::arg("folder"));
+  m.def("openmp_path", &unrolled::openmp_path);
   m.def("poison_scratch", &unrolled::Arena::set_poison, nb::arg("on"));
   m.def("share_always", &unrolled::share_always, nb::arg("on"));
   m.def("elementwise", &unrolled::elementwise<float>, nb::arg("function"), nb::arg("x").noconvert(),
@@ -52,5 +58,6 @@ NB_MODULE(_native, m) {
   m.def("elementwise", &unrolled::elementwise<double>, nb::arg("function"), nb::arg("x").noconvert(),
         nb::arg("out").noconvert());
   unrolled::bind_layers(m);
+  unrolled::bind_stepper(m);
   unrolled::bind_training(m);
 }

@@ -36,7 +36,20 @@ class WithoutGil {
 };
 
 void bind_layers(nb::module_& m);
+void bind_stepper(nb::module_& m);
 void bind_training(nb::module_& m);
+
+// What a bound layer holds. It stays with the layer, which the caller keeps alive.
+template <class T>
+struct PackedView {
+  const Kernels<T>* table;
+  Size size;
+  const T* packed;  // of the forward direction
+  int directions;
+  const CellOptions* options;  // of the forward direction
+};
+template <class T>
+PackedView<T> packed_view(nb::handle layer);
 
 inline void check(bool good, const std::string& message) {
   if (!good) throw std::invalid_argument(message);

@@ -24,8 +24,9 @@ constexpr double kWorthSharing = 2e6;
 constexpr double kWorthBarrier = 1e5;
 // Rows of a thread from which the micro-kernel runs near its best.
 constexpr int64_t kGoodRows = 4;
-// Weights beyond this size leave the second cache; then a thread should meet as many rows as it can.
-constexpr int64_t kCacheBytes = 3 << 20;
+// Weights beyond this size crowd the second cache; then the threads share them, not the rows, as long
+// as there are few rows.
+constexpr int64_t kCacheBytes = 1 << 20;
 constexpr int64_t kManyRows = 48;
 
 constexpr size_t kKeptBytes = size_t{256} << 20;
@@ -101,9 +102,11 @@ void run_on(Lease& lease, F work) {
 int64_t gates_of(Cell cell) {
   switch (cell) {
     case Cell::rnn_tanh:
-    case Cell::rnn_relu: return 1;
+    case Cell::rnn_relu:
+    case Cell::general_rnn: return 1;
     case Cell::lstm:
-    case Cell::lstm_projected: return 4;
+    case Cell::lstm_projected:
+    case Cell::general_lstm: return 4;
     default: return 3;
   }
 }
@@ -240,6 +243,18 @@ void clear_gradients(const Backward<T>& call) {
   clear(call.dw_hr, size.outputs * size.hidden);
 }
 
+// Zeroes what no kernel writes: dx past the end of a row, and all of it where two directions add.
+template <class T>
+void clear_input_gradient(const Backward<T>& call, int worker, int threads) {
+  const Schedule& schedule = call.schedule;
+  const size_t bytes = static_cast<size_t>(call.size.inputs) * sizeof(T);
+  for (int64_t r = worker; r < schedule.rows; r += threads) {
+    T* row = call.dx.data + schedule.order[r] * call.dx.batch;
+    for (int64_t t = call.add_dx ? 0 : schedule.length[r]; t < schedule.padded_steps; ++t)
+      std::memset(row + t * call.dx.time, 0, bytes);
+  }
+}
+
 template <class T>
 void run_backward(const Kernels<T>& table, Backward<T>* calls, int directions, T* flow, Arena& arena) {
   const Size& size = calls[0].size;
@@ -269,6 +284,7 @@ void run_backward(const Kernels<T>& table, Backward<T>* calls, int directions, T
     const int threads = division.threads;
     for (int d = 0; d < directions; ++d)
       table.pack_backward(size, calls[d].weights, dx, packed[d], worker, threads);
+    if (dx) clear_input_gradient(calls[0], worker, threads);
     wait_all(&all, threads);
     for (int64_t block = 0; block < blocks; ++block) {
       for (int d = 0; d < directions; ++d) {

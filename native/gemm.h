@@ -65,6 +65,32 @@ void tile(const T* const* rows, int64_t ld, const T* b, int64_t depth, const T* 
     for (int v = 0; v < V; ++v) store(out + r * out_stride + v * lanes, sum[r][v]);
 }
 
+// One row and `count` panels (at most kPanelsOfRow) of V vectors, `panel` values apart: with one row a single panel has too
+// few sums to hide the latency of a multiply-add. Sums are in the order of `tile`.
+constexpr int kPanelsOfRow = kAccumulators >= 24 ? 4 : 2;
+
+template <class T, int V, int count = kPanelsOfRow>
+void row_tile(const T* row, const T* b, int64_t panel, int64_t depth, const T* in, T* out,
+              int64_t out_panel) {
+  constexpr int lanes = kLanes<T>;
+  Vec<T> sum[count][V];
+#pragma GCC unroll 4
+  for (int p = 0; p < count; ++p)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[p][v] = load(in + p * out_panel + v * lanes);
+  for (int64_t k = 0; k < depth; ++k, b += V * lanes) {
+    const Vec<T> x = splat<T>(row[k]);
+#pragma GCC unroll 4
+    for (int p = 0; p < count; ++p)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[p][v] += x * load(b + p * panel + v * lanes);
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < count; ++p)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(out + p * out_panel + v * lanes, sum[p][v]);
+}
+
 template <class T>
 using Tile = void (*)(const T* const*, int64_t, const T*, int64_t, const T*, int64_t, T*, int64_t);
 

@@ -7,7 +7,7 @@
 namespace unrolled {
 
 // Elementwise functions that are also offered on whole arrays, so that their accuracy can be tested.
-enum class Unary : int { exp, tanh, sigmoid };
+enum class Unary : int { exp, tanh, sigmoid, elu, softplus, softsign };
 
 // Sizes count values of T. `scratch` is private to the calling thread, `state` to a direction.
 template <class T>
@@ -24,6 +24,9 @@ struct Kernels {
   int64_t (*forward_state)(const Size&, int64_t rows);
   int64_t (*forward_scratch)(const Size&, const Schedule&, const Share&);
   void (*forward)(const Forward<T>&, const Share&, T* scratch);
+
+  int64_t (*step_scratch)(const Size&, int64_t rows);
+  void (*step)(const Step<T>&, const Share& share, T* scratch);
 
   int64_t (*packed_backward_size)(const Size&, bool dx);
   void (*pack_backward)(const Size&, const Weights<T>&, bool dx, T* packed, int member, int members);

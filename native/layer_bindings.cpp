@@ -3,6 +3,7 @@
 #include "bindings.h"
 #include "dispatch.h"
 #include "engine.h"
+#include "options.h"
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -32,6 +33,11 @@ using Input = nb::ndarray<const T, nb::ndim<3>, nb::device::cpu>;
 template <class T>
 using Parameters = std::tuple<Matrix<T>, Matrix<T>, std::optional<Vector<T>>,
                               std::optional<Vector<T>>, std::optional<Matrix<T>>>;
+// Of each direction its f, g and h.
+using Activations = std::optional<std::vector<std::vector<NamedActivation>>>;
+// Of each direction [3, H] in the order i f o.
+template <class T>
+using Peepholes = std::optional<std::vector<Matrix<T>>>;
 using Lengths = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 struct Free {
@@ -61,7 +67,9 @@ void expect(const char* name, const A& array, std::initializer_list<int64_t> sha
 template <class T>
 class PackedLayer {
  public:
-  PackedLayer(const std::string& cell, const std::vector<Parameters<T>>& directions)
+  PackedLayer(const std::string& cell, const std::vector<Parameters<T>>& directions,
+              const Activations& activations, std::optional<double> clip, bool input_forget,
+              const Peepholes<T>& peepholes)
       : table_(&kernels<T>()), directions_(static_cast<int>(directions.size())) {
     check(directions_ == 1 || directions_ == 2, "a layer has one or two directions");
     const auto& [ih, hh, b_ih, b_hh, hr] = directions[0];
@@ -69,7 +77,16 @@ class PackedLayer {
     const int64_t H = hr ? static_cast<int64_t>(hr->shape(1)) : P;
     size_ = {cell_by_name(cell, hr.has_value()), static_cast<int64_t>(ih.shape(1)), H, P};
     check_sizes(size_, 0, 0, directions_);
-    for (const Parameters<T>& direction : directions) pack(direction);
+    const size_t D = directions.size();
+    check(!activations || activations->size() == D, "activations must be a list for each direction");
+    check(!peepholes || peepholes->size() == D, "peepholes must be an array for each direction");
+    if (activations || clip || input_forget || peepholes) {
+      for (size_t d = 0; d < D; ++d)
+        options_[d] = cell_options(size_.cell, activations ? &(*activations)[d] : nullptr, clip,
+                                   input_forget, peepholes.has_value());
+      size_.cell = general_cell(size_.cell);
+    }
+    for (size_t d = 0; d < D; ++d) pack(directions[d], peepholes ? &(*peepholes)[d] : nullptr);
   }
   PackedLayer(const PackedLayer&) = delete;
 
@@ -80,7 +97,7 @@ class PackedLayer {
            const std::optional<Output<T>>& c_n) const {
     const int64_t N = static_cast<int64_t>(x.shape(0)), steps = static_cast<int64_t>(x.shape(1));
     const int64_t P = size_.outputs, H = size_.hidden, D = directions_;
-    const bool lstm = size_.cell == Cell::lstm || size_.cell == Cell::lstm_projected;
+    const bool lstm = gates_of(size_.cell) == 4;
     expect("x", x, {N, steps, size_.inputs});
     check(x.stride(2) == 1 || size_.inputs == 1, "x must be contiguous in its last dimension");
     expect("y", y, {N, steps, D * P});
@@ -103,6 +120,7 @@ class PackedLayer {
       call.size = size_;
       call.schedule = schedule.get();
       call.reverse = d == 1;
+      call.options = &options_[d];
       call.packed = packed_[static_cast<size_t>(d)].get();
       call.x = {x.data(), x.stride(1), x.stride(0)};
       call.y = {y.data() + d * P, D * P, steps * D * P};
@@ -115,8 +133,10 @@ class PackedLayer {
     run_forward<T>(*table_, calls, nullptr, directions_, arena);
   }
 
+  PackedView<T> view() const { return {table_, size_, packed_[0].get(), directions_, &options_[0]}; }
+
  private:
-  void pack(const Parameters<T>& direction) {
+  void pack(const Parameters<T>& direction, const Matrix<T>* peepholes) {
     const auto& [ih, hh, b_ih, b_hh, hr] = direction;
     const int64_t rows = gates_of(size_.cell) * size_.hidden;
     expect("weight_ih", ih, {rows, size_.inputs});
@@ -126,8 +146,10 @@ class PackedLayer {
     check(hr.has_value() == (size_.cell == Cell::lstm_projected),
           "weight_hr goes with every direction or with none");
     if (hr) expect("weight_hr", *hr, {size_.outputs, size_.hidden});
+    if (peepholes != nullptr) expect("peepholes", *peepholes, {3, size_.hidden});
     const Weights<T> weights{ih.data(), hh.data(), b_ih ? b_ih->data() : nullptr,
-                             b_hh ? b_hh->data() : nullptr, hr ? hr->data() : nullptr};
+                             b_hh ? b_hh->data() : nullptr, hr ? hr->data() : nullptr,
+                             peepholes != nullptr ? peepholes->data() : nullptr};
     packed_.push_back(aligned<T>(table_->packed_size(size_)));
     table_->pack(size_, weights, packed_.back().get(), 0, 1);
   }
@@ -136,20 +158,31 @@ class PackedLayer {
   const Kernels<T>* table_;
   int directions_;
   Size size_;
+  CellOptions options_[2];  // read by general cells only
   std::vector<std::unique_ptr<T, Free>> packed_;
 };
 
 template <class T>
 void bind_layer(nb::module_& m, const char* name) {
   nb::class_<PackedLayer<T>>(m, name)
-      .def(nb::init<const std::string&, const std::vector<Parameters<T>>&>(), nb::arg("cell"),
-           nb::arg("directions").noconvert())
+      .def(nb::init<const std::string&, const std::vector<Parameters<T>>&, const Activations&,
+                    std::optional<double>, bool, const Peepholes<T>&>(),
+           nb::arg("cell"), nb::arg("directions").noconvert(),
+           nb::arg("activations") = nb::none(), nb::arg("clip") = nb::none(),
+           nb::arg("input_forget") = false, nb::arg("peepholes").noconvert() = nb::none())
       .def("run", &PackedLayer<T>::run, nb::arg("x").noconvert(), nb::arg("h").noconvert(),
            nb::arg("c").noconvert().none(), nb::arg("lengths").noconvert().none(),
            nb::arg("y").noconvert(), nb::arg("h_n").noconvert(), nb::arg("c_n").noconvert().none());
 }
 
 }  // namespace
+
+template <class T>
+PackedView<T> packed_view(nb::handle layer) {
+  return nb::cast<const PackedLayer<T>&>(layer).view();
+}
+template PackedView<float> packed_view<float>(nb::handle);
+template PackedView<double> packed_view<double>(nb::handle);
 
 void bind_layers(nb::module_& m) {
   bind_layer<float>(m, "LayerF32");

@@ -1,5 +1,7 @@
 #include "pool.h"
 
+#include "openmp.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
@@ -164,7 +166,7 @@ void set_num_threads(int count) {
 
 Lease::Lease(int wanted) : threads_(1) {
   if (wanted > 1 && the_pool().owner.try_lock()) {
-    threads_ = the_pool().grow(wanted);
+    threads_ = openmp_borrowed() ? wanted : the_pool().grow(wanted);
     if (threads_ == 1) the_pool().owner.unlock();
   }
 }
@@ -176,7 +178,9 @@ Lease::~Lease() {
 void Lease::run(void (*task)(void*, int), void* argument) {
   if (threads_ == 1) {
     task(argument, 0);
-  } else {
+  } else if (!run_on_openmp(threads_, task, argument)) {
+    if (the_pool().grow(threads_) < threads_)
+      throw std::runtime_error("the system gives no more threads; use set_num_threads(1)");
     the_pool().run(threads_, task, argument);
   }
 }

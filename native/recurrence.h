@@ -224,7 +224,9 @@ class ForwardLoop {
                                  call_.tape != nullptr ? tape_ : nullptr,
                                  call_.cells.data != nullptr ? cells_ : nullptr,
                                  call_.size.hidden,
-                                 call_.size.outputs};
+                                 call_.size.outputs,
+                                 call_.options,
+                                 call_.packed + plan_.peepholes};
     recurrent_products<0>(context, h_, running, token);
     wait(share_.barrier, share_.members);
     if constexpr (C::phases == 2) {
@@ -242,7 +244,9 @@ class ForwardLoop {
     const PhasePlan<T>& plan = plan_.phase[P];
     const Range panels = part_of(plan.panels, share_.member, share_.members);
     alignas(64) T tile_sums[kMaxRows * narrow];
-    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    int64_t panel = panels.begin;
+    if (n == 1 && !fused_) panel = row_products<P>(context, from[0], panels, token);
+    for (; panel < panels.end; ++panel) {
       const int tiles = panel_tiles(plan, phase, panel);
       const int64_t first = panel * phase.tiles * lanes;
       const T* weights = call_.packed + plan.h + first * phase.h_count * plan.h_depth;
@@ -272,17 +276,43 @@ class ForwardLoop {
     }
   }
 
+  // Where one row is left: the panels that come in whole groups. Returns the first panel after them.
+  template <int P>
+  int64_t row_products(const ForwardStep<T>& context, const T* from, Range panels, int64_t token) {
+    const int64_t full = plan_.phase[P].tiles / C::phase[P].tiles;
+    const int64_t end = full < panels.end ? full : panels.end;
+    int64_t panel = panels.begin;
+    while (panel + kPanelsOfRow <= end)
+      panel = row_group<P, kPanelsOfRow>(context, from, panel, token);
+    while (panel + 2 <= end) panel = row_group<P, 2>(context, from, panel, token);
+    return panel;
+  }
+
+  template <int P, int count>
+  int64_t row_group(const ForwardStep<T>& context, const T* from, int64_t panel, int64_t token) {
+    constexpr Phase phase = C::phase[P];
+    constexpr int64_t wide = phase.tiles * phase.slots * lanes, first = phase.h_first * lanes;
+    const PhasePlan<T>& plan = plan_.phase[P];
+    const int64_t weights = phase.tiles * phase.h_count * lanes * plan.h_depth;
+    alignas(64) T own_sums[count * wide];
+    const T* in = call_.packed + plan.bias + panel * wide;
+    T* sums = own_sums;
+    if constexpr (phase.x_count > 0)
+      in = sums = ready_[P] + token * plan.tiles * phase.slots * lanes + panel * wide;
+    row_tile<T, phase.tiles * phase.h_count, count>(from, call_.packed + plan.h + panel * weights,
+                                                    weights, plan.h_depth, in + first, sums + first,
+                                                    wide);
+    for (int p = 0; p < count; ++p, ++panel)
+      apply<P>(context, 0, 1, panel * phase.tiles * lanes, phase.tiles, plan.units, sums + p * wide,
+               wide);
+    return panel;
+  }
+
   template <int P>
   void apply(const ForwardStep<T>& context, int64_t i, int rows, int64_t first, int tiles,
              int64_t units, const T* sums, int64_t stride) {
-    constexpr Phase phase = C::phase[P];
     for (int q = 0; q < rows; ++q, sums += stride)
-      for (int tile = 0; tile < tiles; ++tile) {
-        const int64_t unit = first + tile * lanes;
-        const int width = units - unit < lanes ? static_cast<int>(units - unit) : lanes;
-        C::template forward<P>(context, row(i + q), i + q, unit, width,
-                               sums + tile * phase.slots * lanes);
-      }
+      apply_cell<T, C, P>(context, row(i + q), i + q, first, tiles, units, sums);
   }
 
   const Forward<T>& call_;

@@ -185,8 +185,8 @@ class BackwardLoop {
   int64_t row(int64_t i) const { return share_.row_first + i * share_.row_step; }
 
   int64_t zeros() const {
-    constexpr int64_t panel = kPanelVectors * lanes;
-    return state_.stride > panel ? state_.stride : panel;
+    constexpr int64_t panels = kPanelsOfRow * kPanelVectors * lanes;
+    return state_.stride > panels ? state_.stride : panels;
   }
 
   void copy_row(const unrolled::Rows<T>& to, int64_t r, const T* rows, int64_t width) {
@@ -272,7 +272,9 @@ class BackwardLoop {
     const Range panels = part_of(panels_of(tiles), share_.member, share_.members);
     constexpr int64_t stride = kPanelVectors * lanes;
     alignas(64) T sums[kMaxRows * stride];
-    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    int64_t panel = panels.begin;
+    if (n == 1 && running == 1) panel = row_product<part>(context, weights, depth, units, panels);
+    for (; panel < panels.end; ++panel) {
       const int vectors = vectors_of(tiles, panel);
       const int64_t unit = panel * stride;
       for (int64_t i = 0; i < running;) {
@@ -289,9 +291,35 @@ class BackwardLoop {
     }
   }
 
+  // One row alone: several panels at once, as going forward. Returns the first panel after them.
+  template <Part part>
+  int64_t row_product(const BackwardStep<T>& context, const T* weights, int64_t depth, int64_t units,
+                      Range panels) {
+    const int64_t full = tiles_of<T>(units) / kPanelVectors;
+    const int64_t end = full < panels.end ? full : panels.end;
+    int64_t panel = panels.begin;
+    while (panel + kPanelsOfRow <= end)
+      panel = row_group<part, kPanelsOfRow>(context, weights, depth, units, panel);
+    while (panel + 2 <= end) panel = row_group<part, 2>(context, weights, depth, units, panel);
+    return panel;
+  }
+
+  template <Part part, int count>
+  int64_t row_group(const BackwardStep<T>& context, const T* weights, int64_t depth, int64_t units,
+                    int64_t panel) {
+    constexpr int64_t stride = kPanelVectors * lanes;
+    alignas(64) T sums[count * stride];
+    row_tile<T, kPanelVectors, count>(from_[0], weights + panel * stride * depth, stride * depth,
+                                      depth, zeros_, sums, stride);
+    for (int p = 0; p < count; ++p, ++panel)
+      follow<part>(context, 0, panel * stride, kPanelVectors, units, sums + p * stride,
+                   call_.mask.data != nullptr);
+    return panel;
+  }
+
   // What follows the product for one row and the units of one panel.
   template <Part part>
-  void follow(const BackwardStep<T>& context, int64_t i, int64_t unit, int vectors, int64_t units,
+  UNROLLED_ONE_COPY void follow(const BackwardStep<T>& context, int64_t i, int64_t unit, int vectors, int64_t units,
               const T* sums, bool masked) {
     const int64_t r = row(i);
     Vec<T> h_square = {}, c_square = {};

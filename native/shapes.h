@@ -9,7 +9,30 @@
 
 namespace unrolled {
 
-enum class Cell : int { rnn_tanh, rnn_relu, lstm, lstm_projected, gru_after, gru_before };
+enum class Cell : int {
+  rnn_tanh, rnn_relu, lstm, lstm_projected, gru_after, gru_before,
+  // The same with CellOptions, in inference only.
+  general_rnn, general_lstm, general_gru_after, general_gru_before
+};
+
+// The activation functions of ONNX's recurrent operators.
+enum class Function : int {
+  affine, elu, hard_sigmoid, leaky_relu, relu, scaled_tanh, sigmoid, softplus, softsign, tanh,
+  thresholded_relu
+};
+
+struct Activation {
+  Function function;
+  double alpha, beta;
+};
+
+// What ONNX's recurrent operators may ask of one direction of a cell.
+struct CellOptions {
+  Activation f, g, h;  // of the gates, of the candidate, of c; the RNN has f only
+  double clip;         // bounds the sums that f and g act on; infinity where there is none
+  bool input_forget;   // LSTM: f = 1 - i
+  bool peepholes;      // LSTM: the gates i f o see c
+};
 
 // A [T, N, width] array in any order of T and N; the last dimension is contiguous. Strides count
 // elements.
@@ -51,6 +74,7 @@ struct Weights {
   const T* b_ih;  // [G*H] or null
   const T* b_hh;
   const T* w_hr;  // [P, H] or null
+  const T* peepholes = nullptr;  // [3, H] in the order i f o, or null
 };
 
 // All members of a team wait for each other. Zero to begin with.
@@ -82,6 +106,24 @@ struct Forward {
   Sequence<T> cells;   // [T, N, H], c of every step, or null
   T* tape;             // [tokens, tape width] or null
   T* state;            // shared scratch of this direction
+  const CellOptions* options;  // of a general cell, else null
+};
+
+// One step of one layer for a block of rows. Row i of x and y goes with row index[i] of the states
+// (row i where there is no index). A new state may take the place of the old one.
+template <class T>
+struct Step {
+  Size size;
+  const T* packed;
+  bool residual;  // y = h + x
+  bool backward;  // read the weights from their end: alternating finds more of them in the cache
+  int64_t rows;
+  const int64_t* index;
+  Rows<const T> x;
+  Rows<T> y;
+  Rows<const T> h, c;
+  Rows<T> h_n, c_n;
+  const CellOptions* options;  // of a general cell, else null
 };
 
 template <class T>
@@ -96,7 +138,7 @@ struct Backward {
   Rows<const T> h0, c0, dh_n, dc_n, mask;
   const T* tape;
   Sequence<T> dx;  // data null where not wanted
-  bool add_dx;     // dx already holds zeros or another direction's part
+  bool add_dx;     // two directions add to the same dx
   T *dw_ih, *dw_hh, *db_ih, *db_hh, *dw_hr;
   Rows<T> dh0, dc0;
   T* flow;    // [tokens, 2, flow parts] squares of dL/dh and dL/dc, or null

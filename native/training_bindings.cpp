@@ -112,7 +112,7 @@ void forward(const Sizes& sizes, uintptr_t lengths, const Strided& x, const Addr
     call.mask = rows<const T>(mask, d, N, P);
     call.cells = sequence<T>(cells, d * H);
     if (tape != 0)
-      call.tape = at<T>(tape) + d * layer.steps * N * table.tape_width(layer.size);
+      call.tape = at<T>(tape) + d * schedule.tokens() * table.tape_width(layer.size);
     each[d] = weights<T>(parameters, d);
   }
   run_forward(table, calls, each, static_cast<int>(layer.directions), arena);
@@ -132,10 +132,10 @@ void backward(const Sizes& sizes, uintptr_t lengths, const Strided& x, const Add
   need_sequence("dy", dy, layer);
   const int64_t N = layer.count, P = layer.size.outputs, H = layer.size.hidden;
   const Kernels<T>& table = kernels<T>();
-  const int64_t tape_values = layer.steps * N * table.tape_width(layer.size);
-  need_array("tape", tape, tape_values);
   const WithoutGil release;
   const OwnedSchedule schedule(at<const int64_t>(lengths), N, layer.steps);
+  const int64_t tape_values = schedule.tokens() * table.tape_width(layer.size);
+  need_array("tape", tape, tape_values);
   Arena& arena = Arena::of_this_thread();
   arena.begin();
   Backward<T> calls[2] = {};

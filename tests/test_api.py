@@ -29,7 +29,19 @@ PUBLIC = {
         "recurrent",
     ],
     "unrolled.tasks": ["Classifier", "Translator"],
-    "unrolled.runtime": ["Attention", "AttentionPooling", "Recurrent"],
+    "unrolled.runtime": [
+        "Activation",
+        "Attention",
+        "AttentionPooling",
+        "CellOptions",
+        "ClassifierSession",
+        "LookaheadSession",
+        "Recurrent",
+        "Session",
+        "SessionPool",
+        "SessionState",
+        "step_many",
+    ],
 }
 ERRORS = ["ConfigError", "DataError", "EngineError", "ModelError", "TrainingError", "UnrolledError"]
 

@@ -171,7 +171,7 @@ def side(name, seconds, **more):
 
 def result(case, **seconds):
     sides = [side(name.replace("_", "-"), value) for name, value in seconds.items()]
-    return results.CaseResult(case=case, sides=sides)
+    return results.CaseResult(case=case, sides=sides, product=100.0 * case.threads)
 
 
 def whole(*found):
@@ -226,8 +226,9 @@ def test_ratios_rates_and_peak():
     assert first.ratio("openvino") == pytest.approx(190 / 180)
     assert first.rate("torch") == pytest.approx(95)
     assert found.peak(2) == 200.0
+    assert first.peak == 200.0
     faster = whole(result(TABLE_CASE, unrolled=SECONDS / 250))
-    assert faster.peak(2) == pytest.approx(250)
+    assert faster.results[0].peak == faster.peak(2) == pytest.approx(250)
     assert found.results[3].best_peer == "torch-padded"
 
 
@@ -322,7 +323,7 @@ TINY = measure.Effort(round_seconds=1e-4, case_seconds=0.0, fewest_rounds=2, mos
 )
 def test_every_side_of_a_tiny_case_agrees_and_is_timed(cell, task, sides):
     case = Case(cell=cell, task=task, N=3, T=1 if task == "step" else 5, H=6, threads=1)
-    found = run.run_case(case, run.Plan(cases=(case,), effort=TINY))
+    found = run.run_case(case, run.Plan(cases=(case,), effort=TINY), 64)
     assert {s.name: s.status for s in found.sides} == dict.fromkeys(sides, "timed")
     assert all(s.error is not None for s in found.sides if s.name != "unrolled-dense")
 
@@ -331,7 +332,7 @@ def test_every_side_of_a_tiny_case_agrees_and_is_timed(cell, task, sides):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_stacks_in_both_directions_agree_too():
     case = Case(cell="gru", task="ragged-infer", N=3, T=5, H=4, threads=1, directions=2, layers=2)
-    found = run.run_case(case, run.Plan(cases=(case,), effort=TINY))
+    found = run.run_case(case, run.Plan(cases=(case,), effort=TINY), 64)
     errors = {s.name: s.error for s in found.sides}
     assert errors.pop("torch-padded") is None
     assert all(error is not None and error <= 1 for error in errors.values())
@@ -353,7 +354,7 @@ def test_a_side_that_disagrees_or_breaks_is_told_and_not_timed(monkeypatch):
         return found | {"openvino": fail}
 
     monkeypatch.setattr(run, "builders", break_it)
-    found = run.run_case(case, run.Plan(cases=(case,), effort=TINY, peers=("torch",)))
+    found = run.run_case(case, run.Plan(cases=(case,), effort=TINY, peers=("torch",)), 64)
     assert {s.name: s.status for s in found.sides} == {
         "unrolled": "timed",
         "torch": "differs",

@@ -24,10 +24,22 @@ def set_num_threads(count: int) -> None:
 def available_cores() -> int:
     """Cores that this process may use, by affinity and cgroup quota."""
 
+def borrow_openmp(folder: str) -> str:
+    """Run on the threads of the OpenMP runtime loaded from `folder`, else of the only one loaded.
+
+    Returns its path, or an empty string where there is none.
+    """
+
+def openmp_path() -> str:
+    """Path of the borrowed OpenMP runtime; empty where calls run on the package's own threads."""
+
 def elementwise(
     function: str, x: NDArray[np.floating[Any]], out: NDArray[np.floating[Any]]
 ) -> None:
-    """Write `exp`, `tanh` or `sigmoid` of the 1-d array `x` into `out`."""
+    """Write a function of the 1-d array `x` into `out`.
+
+    `exp`, `tanh`, `sigmoid`, `elu` (alpha 1), `softplus` or `softsign`.
+    """
 
 def poison_scratch(on: bool) -> None:
     """Fill scratch memory with NaN before each use, so that tests see a read of the unwritten."""
@@ -39,9 +51,21 @@ _Floats = NDArray[np.floating[Any]]
 _Parameters = tuple[_Floats, _Floats, _Floats | None, _Floats | None, _Floats | None]
 
 class LayerF32:
-    """One recurrent layer with float32 weights packed for the kernels; immutable."""
+    """One recurrent layer with float32 weights packed for the kernels; immutable.
 
-    def __init__(self, cell: str, directions: Sequence[_Parameters]) -> None: ...
+    For each direction `activations` holds f, g, h as (ONNX name, alpha, beta), and `peepholes` an
+    array [3, H] in the order i f o.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        directions: Sequence[_Parameters],
+        activations: Sequence[Sequence[tuple[str, float, float]]] | None = None,
+        clip: float | None = None,
+        input_forget: bool = False,
+        peepholes: Sequence[_Floats] | None = None,
+    ) -> None: ...
     def run(
         self,
         x: _Floats,
@@ -55,6 +79,31 @@ class LayerF32:
         """Run x [N, T, I] from h [D, N, P], c [D, N, H]; write y [N, T, D*P], h_n and c_n."""
 
 class LayerF64(LayerF32):
+    """The same in float64."""
+
+class StepperF32:
+    """A stack of float32 layers in one direction, advanced one time step a call; immutable."""
+
+    def __init__(
+        self,
+        layers: Sequence[LayerF32],
+        residual: bool,
+        first_h: Sequence[_Floats],
+        first_c: Sequence[_Floats],
+    ) -> None: ...
+    def step(self, x: Any, state: Any, out: Any) -> tuple[Any, Any] | None:
+        """Return y and the new state; None where an argument is no plain array that fits."""
+
+    def advance(
+        self, x: Any, block: _Floats, index: NDArray[np.int64] | None, out: Any
+    ) -> _Floats | None:
+        """Advance the rows `index` of the states `block` [K, S] in place and return y; or None."""
+
+    @property
+    def state_width(self) -> int:
+        """S, the values of one row's state: h and then c, layer after layer."""
+
+class StepperF64(StepperF32):
     """The same in float64."""
 
 _Sizes = tuple[str, int, int, int, int, int, int]

@@ -13,10 +13,31 @@ from unrolled import _native
 
 LIMITS = {np.float32: 3e-7, np.float64: 1e-15}
 DOMAIN = {
-    np.float32: {"exp": (-87.0, 88.7), "tanh": (-15.0, 15.0), "sigmoid": (-87.3365, 90.0)},
-    np.float64: {"exp": (-707.0, 709.0), "tanh": (-30.0, 30.0), "sigmoid": (-708.396, 720.0)},
+    np.float32: {
+        "exp": (-87.0, 88.7),
+        "tanh": (-15.0, 15.0),
+        "sigmoid": (-87.3365, 90.0),
+        "elu": (-100.0, 100.0),
+        "softplus": (-87.0, 200.0),
+        "softsign": (-3e38, 3e38),
+    },
+    np.float64: {
+        "exp": (-707.0, 709.0),
+        "tanh": (-30.0, 30.0),
+        "sigmoid": (-708.396, 720.0),
+        "elu": (-800.0, 800.0),
+        "softplus": (-707.0, 800.0),
+        "softsign": (-8e307, 8e307),
+    },
 }
-EXACT = {"exp": np.exp, "tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x))}
+EXACT = {
+    "exp": np.exp,
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "elu": lambda x: np.where(x >= 0, x, np.expm1(np.minimum(x, 0))),
+    "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+}
 
 
 @pytest.fixture(params=_native.available_isas())
@@ -33,7 +54,7 @@ def evaluate(function, x):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("function", ["exp", "tanh", "sigmoid"])
+@pytest.mark.parametrize("function", list(EXACT))
 def test_relative_error_over_a_dense_sweep(isa, function, dtype):
     low, high = DOMAIN[dtype][function]
     tiny = np.logspace(-37, np.log10(high), 200_001)
@@ -121,6 +142,25 @@ def test_infinities_nan_and_signed_zero(isa, dtype):
     assert np.signbit(tanh[4])
     sigmoid = evaluate("sigmoid", x)
     np.testing.assert_allclose(sigmoid, np.array([np.nan, 1, 0, 0.5, 0.5]), atol=2e-38, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_limits_of_the_functions_of_onnx(isa, dtype):
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], dtype)
+    log2 = np.log(dtype(2))
+    for function, limits in {
+        "elu": [np.nan, np.inf, -1, 0, 0],
+        "softplus": [np.nan, np.inf, 0, log2, log2],
+        "softsign": [np.nan, 1, -1, 0, 0],
+    }.items():
+        found = evaluate(function, x)
+        np.testing.assert_allclose(found, np.array(limits, dtype), rtol=LIMITS[dtype])
+        assert np.signbit(found[4]) == (function != "softplus")
+
+
+def test_an_unknown_function_is_an_error():
+    with pytest.raises(ValueError, match="'gelu': expected exp, tanh, sigmoid, elu, softplus or"):
+        evaluate("gelu", np.zeros(1))
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 7, 15, 16, 17, 33])

@@ -205,3 +205,33 @@ raise SystemExit(os.waitstatus_to_exitcode(status))
     environment = {**os.environ, "UNROLLED_NUM_THREADS": "2"}
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
     assert subprocess.run(command, env=environment).returncode == 0
+
+
+def test_beside_torch_kernels_run_on_its_threads():
+    """Also where OpenMP gives fewer threads than asked for, and in a child, which has none."""
+    code = """
+import os, sys, torch, unrolled
+from unrolled import _native, nn
+assert _native.openmp_path().startswith(os.path.dirname(torch.__file__)), _native.openmp_path()
+torch.manual_seed(0)
+layer, x = nn.GRU(64, 64), torch.randn(8, 50, 64)
+unrolled.set_num_threads(1)
+alone = layer(x)[0]
+unrolled.set_num_threads(2)
+assert torch.equal(layer(x)[0], alone)
+child = os.fork()
+if child == 0:
+    assert _native.openmp_path() == ""
+    os._exit(0 if torch.equal(layer(x)[0], alone) else 1)
+sys.exit(os.waitpid(child, 0)[1] != 0)
+"""
+    for limit in ("", "1"):
+        environment = os.environ | ({"OMP_THREAD_LIMIT": limit} if limit else {})
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr

@@ -43,7 +43,7 @@ def verdicts(report: Report) -> list[Verdict]:
     """Return every bar with what the run shows of it."""
     results = report.results
     return [
-        _inference(report),
+        _inference(results),
         _mean("inference: geometric mean over the best peer", _best, INFERENCE_MEAN, results),
         *_steps(results),
         _training(results),
@@ -58,7 +58,7 @@ def verdicts(report: Report) -> list[Verdict]:
             for cell in CELLS
         ),
         *_ragged(results),
-        *(_large(report, task, share) for task, share in LARGE_SHARE.items()),
+        *(_large(results, task, share) for task, share in LARGE_SHARE.items()),
         *_memory(results),
     ]
 
@@ -84,14 +84,14 @@ def _best(result: CaseResult) -> float | None:
     return result.ratio(result.best_peer)
 
 
-def _inference(report: Report) -> Verdict:
+def _inference(results: Sequence[CaseResult]) -> Verdict:
     found = []
-    for result in _of(report.results, "infer"):
+    for result in _of(results, "infer"):
         ratio, best = _best(result), result.best_peer
         mine, theirs = result.rate(OURS), result.rate(best) if best else None
         if ratio is None or mine is None or theirs is None:
             continue
-        both_near = min(mine, theirs) > NEAR_PEAK * report.peak(result.case.threads)
+        both_near = min(mine, theirs) > NEAR_PEAK * result.peak
         name = f"{result.case.name} over {best}"
         found.append((name, ratio, NEAR_ENOUGH if both_near else 1.0, "x"))
     return _judge("inference: every case at least as fast as the best peer", found)
@@ -162,10 +162,10 @@ def _ragged(results: Sequence[CaseResult]) -> list[Verdict]:
     return found
 
 
-def _large(report: Report, task: str, share: float) -> Verdict:
+def _large(results: Sequence[CaseResult], task: str, share: float) -> Verdict:
     found = [
-        (result.case.name, 100 * rate / report.peak(result.case.threads), 100 * share, " %")
-        for result in _of(report.results, task)
+        (result.case.name, 100 * rate / result.peak, 100 * share, " %")
+        for result in _of(results, task)
         if result.case.H >= LARGE_H and result.case.N >= LARGE_N and (rate := result.rate(OURS))
     ]
     name = {"infer": "inference", "train": "training"}[task]

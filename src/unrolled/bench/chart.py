@@ -93,7 +93,7 @@ def _panels(report: Report) -> Iterable[Panel]:
     threads = max(result.case.threads for result in report.results)
     for task, title in (("infer", "Inference"), ("train", "Training, forward and backward")):
         rows = [
-            _row(result, report.peak(threads) / 100)
+            _row(result, result.peak / 100)
             for result in _plain(report, task)
             if result.case.threads == threads and result.rate(OURS)
         ]

@@ -8,6 +8,7 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -132,21 +133,31 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def matrix_peak() -> float:
-    """Return the GFLOP/s of a square float32 matrix product at its best size, in the median.
+def matrix_peak() -> tuple[float, int]:
+    """Return the GFLOP/s of a square float32 matrix product in the median, and its best size.
 
     torch's threads are used as they are set.
     """
-    import torch
-
-    best = 0.0
+    found: list[tuple[float, int]] = []
     for n in PEAK_SIZES:
-        a, b, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
-        torch.mm(a, b, out=out)
+        run = matrix_product(n)
         times: list[float] = []
         while sum(times) < PEAK_SECONDS / len(PEAK_SIZES) or len(times) < FEWEST_PRODUCTS:
             start = time.perf_counter()
-            torch.mm(a, b, out=out)
+            run()
             times.append(time.perf_counter() - start)
-        best = max(best, 2e-9 * n**3 / statistics.median(times))
-    return best
+        found.append((product_rate(n, statistics.median(times)), n))
+    return max(found)
+
+
+def matrix_product(n: int) -> Callable[[], object]:
+    """Return what multiplies two float32 matrices of n x n, by torch."""
+    import torch
+
+    a, b, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
+    return lambda: torch.mm(a, b, out=out)
+
+
+def product_rate(n: int, seconds: float) -> float:
+    """Return the GFLOP/s of a product of n x n matrices."""
+    return 2e-9 * n**3 / seconds

@@ -25,8 +25,9 @@ class Effort(Struct, frozen=True, kw_only=True):
 
 QUICK = Effort(round_seconds=0.004, case_seconds=0.4, fewest_rounds=3, most_rounds=7)
 
-# Libraries let their threads spin for some time after a call; the next side waits it out.
-SETTLE_SECONDS = 0.004
+# Libraries let their threads spin for some time after a call (torch's for 5 to 7 ms); the next side
+# waits it out.
+SETTLE_SECONDS = 0.01
 
 
 class Timing(Struct, frozen=True, kw_only=True):

@@ -59,7 +59,7 @@ def _task_table(report: Report, task: str, results: Sequence[CaseResult]) -> Tab
     rows = []
     for result in results:
         ratio, rate = result.ratio(result.best_peer), result.rate(OURS)
-        share = rate / report.peak(result.case.threads) if rate else None
+        share = rate / result.peak if rate else None
         rows.append(
             [
                 result.case.name.replace(f"-{task}", "")
@@ -164,7 +164,8 @@ def facts(report: Report) -> list[str]:
         f"float32 peak seen, by threads: {peaks}",
         f"{report.when}, {len(report.results)} cases in {report.seconds:.0f} s; {noise}",
         f"{NOISY} marks cases while others used more than {machine.IDLE} cores; "
-        "± is half the distance of the quartiles; peak is the share of the peak seen",
+        "± is half the distance of the quartiles; peak is the share of the best seen in the case,",
+        "a square matrix product among them that took its turn",
     ]
 
 

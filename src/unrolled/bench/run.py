@@ -65,13 +65,13 @@ def run(plan: Plan, tell: Callable[[str], None]) -> Report:
     facts = machine.describe()
     if text := machine.warning(facts):
         tell(f"warning: {text}")
-    peaks: dict[int, float] = {}
+    peaks: dict[int, tuple[float, int]] = {}
     results: list[CaseResult] = []
     for number, case in enumerate(plan.cases, 1):
         with _threads(case.threads):
             if case.threads not in peaks:
                 peaks[case.threads] = machine.matrix_peak()
-            results.append(run_case(case, plan))
+            results.append(run_case(case, plan, peaks[case.threads][1]))
         tell(f"{number}/{len(plan.cases)}  {_told(results[-1])}")
     trained = [case for case in plan.cases if case.trains]
     if trained and "torch" in plan.peers:
@@ -88,7 +88,7 @@ def run(plan: Plan, tell: Callable[[str], None]) -> Report:
         engine=plan.engine,
         machine=facts,
         seconds=time.perf_counter() - start,
-        peaks={str(threads): peak for threads, peak in peaks.items()},
+        peaks={str(threads): peak for threads, (peak, _) in peaks.items()},
         results=results,
     )
 
@@ -131,8 +131,12 @@ def builders(p: Problem, plan: Plan) -> dict[str, Builder]:
     return {name: make for name, make in found.items() if name in ("unrolled", *plan.peers)}
 
 
-def run_case(case: Case, plan: Plan) -> CaseResult:
-    """Build the sides of a case, time those that agree, and report the others."""
+def run_case(case: Case, plan: Plan, product: int) -> CaseResult:
+    """Build the sides of a case, time those that agree, and report the others.
+
+    A matrix product of that size takes its turn too: the machine's peak of the moment, for the
+    clock and the neighbours of a processor change from minute to minute.
+    """
     from unrolled.bench import torch_sides
 
     p = problem(case)
@@ -149,7 +153,8 @@ def run_case(case: Case, plan: Plan) -> CaseResult:
             told[side.name] = _check(side, expected)
             if told[side.name].status == "timed":
                 sides.append(side)
-    timings, others = measure.turn_about(sides, plan.effort)
+    peak = Side(name="", run=machine.matrix_product(product), outputs=dict)
+    (peak_timing, *timings), others = measure.turn_about([peak, *sides], plan.effort)
     for side, timing in zip(sides, timings, strict=True):
         checked = told[side.name]
         told[side.name] = SideResult(
@@ -161,7 +166,12 @@ def run_case(case: Case, plan: Plan) -> CaseResult:
         )
     del sides
     gc.collect()
-    return CaseResult(case=case, sides=list(told.values()), others=others)
+    return CaseResult(
+        case=case,
+        sides=list(told.values()),
+        others=others,
+        product=machine.product_rate(product, peak_timing.median),
+    )
 
 
 def _check(side: Side, expected: Any) -> SideResult:
@@ -190,6 +200,7 @@ def _with_memory(result: CaseResult, found: dict[str, list[memory.Memory]]) -> C
         case=result.case,
         sides=result.sides,
         others=result.others,
+        product=result.product,
         memory=tuple(found.get(result.case.name, [])),
     )
 

@@ -2,15 +2,19 @@
 
 Two torch operators, `unrolled::layer` and `unrolled::layer_backward`, with shapes for tracing and a
 derivative, so that `torch.compile` and `torch.export` keep a layer as one node. They pass addresses
-and strides, never copies, where the last dimension is contiguous.
+and strides, never copies, where the last dimension is contiguous. Plain tensors outside of tracing
+take the same functions without torch's dispatcher, whose path through Python operators costs more
+than a short sequence takes to compute.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from unrolled import _native
 from unrolled.errors import EngineError
@@ -36,6 +40,9 @@ _LIBRARY.define(
     f"layer_backward({_INPUTS}, Tensor y, Tensor tape, Tensor? dy, Tensor? dh_n, Tensor? dc_n, "
     "Tensor? dcells, bool[] needed, bool flow) -> Tensor[]"
 )
+
+# Kernels run on torch's threads: two sets of them would take turns on the cores.
+_native.borrow_openmp(str(Path(torch.__file__).parent))
 
 _FORWARD = {torch.float32: _native.layer_forward_f32, torch.float64: _native.layer_forward_f64}
 _BACKWARD = {torch.float32: _native.layer_backward_f32, torch.float64: _native.layer_backward_f64}
@@ -65,10 +72,20 @@ def layer(
     wanted = [x, h, c, *flat]
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in wanted)
     cells = states and c is not None
-    y, h_n, c_n, every, _ = torch.ops.unrolled.layer(
-        x, h, c, *flat, lengths, mask, cell_name(spec), keep, cells, flow
-    )
+    run = torch.ops.unrolled.layer if _traced(wanted) else _Layer.apply if keep else _forward
+    y, h_n, c_n, every, _ = run(x, h, c, *flat, lengths, mask, cell_name(spec), keep, cells, flow)
     return LayerResult(y, h_n, None if c is None else c_n, every if cells else None)
+
+
+def _traced(tensors: list[Tensor | None]) -> bool:
+    """Whether something watches: a compiler, a mode, or a tensor of a class of its own."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or any(
+            t is not None and type(t) is not Tensor and type(t) is not Parameter for t in tensors
+        )
+    )
 
 
 def _empty_like_sequence(x: Tensor, width: int) -> Tensor:
@@ -90,10 +107,11 @@ def _sizes(x: Tensor, h: Tensor, hh: Tensor, cell: str) -> tuple[str, int, int, 
     return cell, steps, rows, inputs, hh.shape[0] // gates, h.shape[2], h.shape[0]
 
 
-def _tape_size(sizes: tuple[str, int, int, int, int, int, int]) -> int:
+def _tape_size(sizes: tuple[str, int, int, int, int, int, int], tokens: int | None = None) -> int:
+    """Return the values of the tape for so many tokens, left out for all that x may have."""
     cell, steps, rows, _, hidden, outputs, directions = sizes
     columns = _TAPE_COLUMNS.get(cell, 5 if hidden == outputs else 6)
-    return directions * steps * rows * columns * hidden
+    return directions * (steps * rows if tokens is None else tokens) * columns * hidden
 
 
 def _dense(x: Tensor) -> Tensor:
@@ -115,7 +133,7 @@ def _contiguous(tensors: Any) -> list[Tensor | None]:
 
 
 def _forward(
-    x: Tensor, h: Tensor, c: Tensor | None, *rest: Any
+    x: Tensor, h: Tensor, c: Tensor | None, *rest: Any, traced: bool = True
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     weights, (lengths, mask, cell, keep, states, _) = rest[:10], rest[10:]
     _check(x, h, c, weights, lengths, mask)
@@ -126,7 +144,9 @@ def _forward(
     h_n = torch.empty_like(h)
     c_n = torch.empty_like(c) if c is not None else x.new_empty(0)
     cells = _empty_like_sequence(x, sizes[-1] * sizes[-3]) if states else x.new_empty(0)
-    tape = x.new_empty(_tape_size(sizes) if keep else 0)
+    # The shape of an operator's result must not depend on the values of its inputs.
+    tokens = None if traced or lengths is None else int(lengths.sum())
+    tape = x.new_empty(_tape_size(sizes, tokens) if keep else 0)
     dense = _dense(x)
     _FORWARD[x.dtype](
         sizes,
@@ -209,8 +229,6 @@ def _backward(x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> list[Tensor
     h_in, c_in, mask, lengths, dh_n, dc_n, *used = small
     gradients = _fake_backward(x, h, c, *rest)
     dx, dh0, dc0, *dw, flow = gradients
-    if needed[0] and (lengths is not None or sizes[-1] == 2):
-        dx.zero_()
     _BACKWARD[x.dtype](
         sizes,
         _address(lengths),
@@ -255,7 +273,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.mark_non_differentiable(tape)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, h, c, *weights, lengths, mask, y, tape)
-    ctx.cell, ctx.states, ctx.flow = cell, states, flow
+    ctx.cell, ctx.states, ctx.flow, ctx.traced = cell, states, flow, True
 
 
 def _is_mapped(x: Tensor) -> bool:
@@ -279,7 +297,9 @@ def _derivative(
         )
     *inputs, lengths, mask, y, tape = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:13])
-    *gradients, flow = torch.ops.unrolled.layer_backward(
+    # With gradients enabled a second derivative is asked for, or a graph is traced.
+    run = torch.ops.unrolled.layer_backward if torch.is_grad_enabled() or ctx.traced else _backward
+    *gradients, flow = run(
         *inputs,
         lengths,
         mask,
@@ -297,6 +317,19 @@ def _derivative(
         ctx.flow.copy_(flow)
     wanted = [g if need else None for g, need in zip(gradients, needed, strict=True)]
     return (*wanted, *[None] * 6)
+
+
+class _Layer(torch.autograd.Function):
+    """The layer and its derivative for plain tensors."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = _forward(*inputs, traced=False)
+        _setup(ctx, inputs, output)
+        ctx.traced = False
+        return output
+
+    backward = staticmethod(_derivative)
 
 
 def _no_setup(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:

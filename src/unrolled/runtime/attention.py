@@ -135,6 +135,16 @@ class AttentionPooling:
         self.spec = spec
         self.attention = Attention(spec, weights, prefix + "attention.")
         self._query = _parameter(weights, prefix + "query_vector", (spec.query_size,))
+        self.weights = {"query_vector": self._query} | {
+            name: np.asarray(weights[f"{prefix}attention.{name}"])
+            for name in attention_shapes(spec)
+        }
+
+    def scores(self, memory: Array) -> Array:
+        """Return the score [N, S] of each step of a memory [N, S, M], before the softmax."""
+        query = np.broadcast_to(self._query, (len(memory), 1, len(self._query)))
+        scores: Array = self.attention.scores(query, self.attention.precompute(memory))[:, 0]
+        return scores
 
     def __call__(self, memory: Array, lengths: Lengths | None = None) -> tuple[Array, Array]:
         """Return the context [N, M] and the weights [N, S] of a memory [N, S, M]."""

@@ -8,19 +8,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _native
+from unrolled.runtime.operator import STANDARD, CellOptions
 from unrolled.shapes import cell_name
 from unrolled.spec import RecurrentSpec
 
 Array = NDArray[np.floating]
 Layer: TypeAlias = "_native.LayerF32 | _native.LayerF64"
+Stepper: TypeAlias = "_native.StepperF32 | _native.StepperF64"
 # weight_ih [G*H, I], weight_hh [G*H, P], bias_ih and bias_hh [G*H], weight_hr [P, H]
 Parameters: TypeAlias = tuple[Array, Array, Array | None, Array | None, Array | None]
 
 
-def pack(spec: RecurrentSpec, directions: list[Parameters]) -> Layer:
-    """Return torch's weights of the D directions of one layer, laid out for the kernels."""
+def pack(
+    spec: RecurrentSpec,
+    directions: list[Parameters],
+    options: CellOptions = STANDARD,
+    peepholes: list[Array] | None = None,
+) -> Layer:
+    """Return torch's weights of the D directions of one layer, laid out for the kernels.
+
+    `peepholes` [3, H] of each direction, in the order i f o.
+    """
     kind = _native.LayerF64 if directions[0][0].dtype == np.float64 else _native.LayerF32
-    return kind(cell_name(spec), directions)
+    activations = [
+        [(each.name, each.alpha or 0.0, each.beta or 0.0) for each in direction]
+        for direction in options.activations
+    ]
+    return kind(
+        cell_name(spec),
+        directions,
+        activations=activations or None,
+        clip=options.clip,
+        input_forget=options.input_forget,
+        peepholes=peepholes,
+    )
+
+
+def stepper(
+    spec: RecurrentSpec, layers: list[Layer], first_h: list[Array], first_c: list[Array]
+) -> Stepper:
+    """Return what advances a stack by one step, from `first_h` and `first_c` where told nothing."""
+    kind = _native.StepperF64 if isinstance(layers[0], _native.LayerF64) else _native.StepperF32
+    return kind(layers, spec.residual, first_h, first_c)
 
 
 def run(

@@ -18,6 +18,7 @@ from unrolled.errors import DataError, ModelError
 from unrolled.runtime import decode
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.networks import TranslatorNetwork
+from unrolled.runtime.running import ClassifierSession
 from unrolled.runtime.weights import Array
 from unrolled.spec import ClassifierSpec, ModelConfig, TranslatorSpec
 
@@ -137,6 +138,13 @@ class ClassifierModel:
             probabilities[rows] = self.network.probabilities(tokens, lengths)
         labels = [self.labels.label(int(index)) for index in probabilities.argmax(axis=1)]
         return Classified(labels, probabilities, encoded.truncated)
+
+    def stream(self) -> ClassifierSession:
+        """Begin a text that arrives piece by piece; each piece gives the probabilities so far.
+
+        Raises ModelError where the classifier reads in both directions.
+        """
+        return ClassifierSession(self)
 
     def attention(
         self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from functools import cached_property
+from typing import Any, Self, TypeAlias, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled.runtime import layer as engine
 from unrolled.runtime.layer import Array
+from unrolled.runtime.lookahead import LookaheadSession
+from unrolled.runtime.operator import (
+    PEEPHOLE,
+    STANDARD,
+    CellOptions,
+    check_options,
+    check_peepholes,
+)
+from unrolled.runtime.rows import check_out, frames, plain
+from unrolled.runtime.session import Session, SessionPool
+from unrolled.runtime.state import fingerprint
 from unrolled.shapes import check_shapes, check_spec, spec_from_shapes, suffixes
 from unrolled.spec import Merge, Nonlinearity, RecurrentSpec, Reset
 
@@ -21,14 +33,25 @@ class Recurrent:
     """A stack of recurrent layers over weights with torch's names; state goes in and comes out.
 
     Equations and shapes are those of `unrolled.nn.RNN`, `LSTM` and `GRU`; the batch comes first.
-    Computes in float64 where `weights` are float64, else in float32. Raises ValueError where the
-    weights' names or shapes are not those of `spec`.
+    Computes in float64 where `weights` are float64, else in float32. `options` change every
+    layer's cell as ONNX's operators may. An LSTM's `weights` may hold peepholes,
+    `weight_peephole_l0` and so on, [3, H] in the order i f o. Neither can be trained. Raises
+    ValueError where the weights' names or shapes are not those of `spec`, or options do not fit.
     """
 
-    def __init__(self, spec: RecurrentSpec, weights: Mapping[str, ArrayLike]) -> None:
+    def __init__(
+        self,
+        spec: RecurrentSpec,
+        weights: Mapping[str, ArrayLike],
+        options: CellOptions | None = None,
+    ) -> None:
         check_spec(spec)
+        self.options = options or STANDARD
+        check_options(spec, self.options)
         arrays = {name: np.asarray(value) for name, value in weights.items()}
-        check_shapes(spec, {name: value.shape for name, value in arrays.items()})
+        shapes = {name: value.shape for name, value in arrays.items()}
+        check_peepholes(spec, shapes)
+        check_shapes(spec, _without_peepholes(shapes))
         wide = any(value.dtype == np.float64 for value in arrays.values())
         self.dtype = np.dtype(np.float64 if wide else np.float32)
         self.spec = spec
@@ -36,9 +59,15 @@ class Recurrent:
             name: np.array(value, dtype=self.dtype, order="C") for name, value in arrays.items()
         }
         self._layers = [
-            engine.pack(spec, [self._parameters(suffix) for suffix in suffixes(spec, k)])
+            engine.pack(
+                spec,
+                [self._parameters(suffix) for suffix in suffixes(spec, k)],
+                self.options,
+                self._peepholes(k),
+            )
             for k in range(spec.num_layers)
         ]
+        self._stepper = None if spec.bidirectional else self._new_stepper()
 
     @classmethod
     def from_state_dict(
@@ -49,6 +78,7 @@ class Recurrent:
         merge: Merge = "concat",
         reset: Reset = "after",
         residual: bool = False,
+        options: CellOptions | None = None,
     ) -> Self:
         """Return the layer of a torch.nn or `unrolled.nn` state_dict (arrays or CPU tensors).
 
@@ -57,18 +87,22 @@ class Recurrent:
         """
         arrays = {name: np.asarray(value) for name, value in mapping.items()}
         spec = spec_from_shapes(
-            {name: value.shape for name, value in arrays.items()},
+            _without_peepholes({name: value.shape for name, value in arrays.items()}),
             nonlinearity=nonlinearity,
             merge=merge,
             reset=reset,
             residual=residual,
         )
-        return cls(spec, arrays)
+        return cls(spec, arrays, options)
 
     def _parameters(self, suffix: str) -> engine.Parameters:
         get = self.weights.get
         ih, hh = self.weights["weight_ih" + suffix], self.weights["weight_hh" + suffix]
         return ih, hh, get("bias_ih" + suffix), get("bias_hh" + suffix), get("weight_hr" + suffix)
+
+    def _peepholes(self, k: int) -> list[Array] | None:
+        names = [PEEPHOLE + suffix for suffix in suffixes(self.spec, k)]
+        return [self.weights[name] for name in names] if names[0] in self.weights else None
 
     def __call__(
         self,
@@ -96,9 +130,13 @@ class Recurrent:
             y, h[k], c_k = engine.run(layer, values, h[k], c[k] if c else None, ends)
             if c_k is not None:
                 c[k] = c_k
-            y = _merge(spec, y)
-            values = y + values if spec.residual and k else y
+            values = self._merged(k, y, values)
         return values, self._join(h, c)
+
+    def _merged(self, k: int, y: Array, x: Array) -> Array:
+        """Return what layer k gives the next one: its directions as one, its input added."""
+        y = _merge(self.spec, y)
+        return y + x if self.spec.residual and k else y
 
     def step(
         self, x: ArrayLike, state: State | None = None, out: Array | None = None
@@ -109,30 +147,53 @@ class Recurrent:
         Raises ValueError for a bidirectional stack, which needs the whole sequence, and for shapes
         that do not fit.
         """
-        spec = self.spec
-        if spec.bidirectional:
+        stepper = self._stepper
+        done = None if stepper is None else stepper.step(x, state, out)
+        return self._step_of(x, state, out) if done is None else done
+
+    def _step_of(self, x: ArrayLike, state: State | None, out: Array | None) -> tuple[Array, State]:
+        """Step on arguments that are no plain arrays: make them so, or say what is wrong."""
+        spec, stepper = self.spec, self._stepper
+        if stepper is None:
             raise ValueError("a bidirectional layer has no single step: it reads from the end")
-        values = np.asarray(x, dtype=self.dtype)
+        values = frames(x, spec.input_size, self.dtype)
         single = values.ndim == 1
-        if values.ndim not in (1, 2) or values.shape[-1] != spec.input_size:
-            raise ValueError(
-                f"a step's input must be [N, {spec.input_size}] or [{spec.input_size}], "
-                f"got {list(values.shape)}"
-            )
-        if single:
-            values = values[None]
-        h, c = self._split(state, len(values), single=single)
-        for k, layer in enumerate(self._layers):
-            steps, h[k], c_k = engine.run(layer, values[:, None], h[k], c[k] if c else None, None)
-            if c_k is not None:
-                c[k] = c_k
-            y = steps[:, 0]
-            values = y + values if spec.residual and k else y
-        y = values[0] if single else values
-        if out is not None:
-            np.copyto(out, y)
-            y = out
-        return y, self._join(h, c, single=single)
+        check_out(out, (*values.shape[:-1], spec.output_size))
+        if state is not None:
+            h, c = self._split(state, 1 if single else len(values), single=single)
+            h, c = ([plain(part, self.dtype) for part in parts] for parts in (h, c))
+            state = self._join(h, c, single=single)
+        y, after = cast("tuple[Array, State]", stepper.step(values, state, None))
+        if out is None:
+            return y, after
+        np.copyto(out, y)
+        return out, after
+
+    @overload
+    def stream(self, rows: int = 1, *, lookahead: None = None) -> Session: ...
+    @overload
+    def stream(self, rows: int = 1, *, lookahead: int) -> LookaheadSession: ...
+    def stream(self, rows: int = 1, *, lookahead: int | None = None) -> Session | LookaheadSession:
+        """Begin a session of `rows` streams that keeps its state between calls.
+
+        A bidirectional layer streams with a `lookahead` of frames only, and then approximately:
+        see `LookaheadSession`. Raises ValueError where direction and `lookahead` do not fit.
+        """
+        if lookahead is not None:
+            return LookaheadSession(self, rows, lookahead)
+        return Session(SessionPool(self, rows))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that tell layers apart by spec, options and weights."""
+        options = None if self.options == STANDARD else self.options
+        return fingerprint(self.spec, self.weights, options)
+
+    def _new_stepper(self) -> engine.Stepper:
+        layers = range(self.spec.num_layers)
+        h = [self._first("h0", k, 1)[0, 0] for k in layers]
+        c = [self._first("c0", k, 1)[0, 0] for k in layers] if self.spec.cell == "lstm" else []
+        return engine.stepper(self.spec, self._layers, h, c)
 
     def _split(
         self, state: State | None, rows: int, *, single: bool = False
@@ -177,7 +238,8 @@ class Recurrent:
             if len(set(widths)) > 1 or whole.shape != shape:
                 wish = list(shape) if len(set(widths)) == 1 else f"a tuple for widths {widths}"
                 raise ValueError(f"{kind} of the state must be {wish}, got {list(whole.shape)}")
-            parts = np.split(whole, spec.num_layers)
+            D = spec.num_directions
+            parts = [whole[at : at + D] for at in range(0, len(whole), D)]
         return [part[:, None] for part in parts] if single else parts
 
     def _join(self, h: list[Array], c: list[Array], *, single: bool = False) -> State:
@@ -185,10 +247,16 @@ class Recurrent:
         return (joined, _join(c, single)) if c else joined
 
 
+def _without_peepholes(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape in shapes.items() if not name.startswith(PEEPHOLE)}
+
+
 def _join(parts: list[Array], single: bool) -> Stacked:
     """Return [L*D, N, H], or a tuple of [D, N, H_l] where widths differ."""
     if single:
         parts = [part[:, 0] for part in parts]
+    if len(parts) == 1:
+        return parts[0]
     if len({part.shape[-1] for part in parts}) > 1:
         return tuple(parts)
     return np.concatenate(parts)
