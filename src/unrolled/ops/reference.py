@@ -62,7 +62,7 @@ def record_norm(value: Tensor, norm: Tensor) -> None:
         norm.copy_(gradient.detach().norm())
 
     if value.requires_grad:
-        value.register_hook(write)
+        value.register_hook(write)  # type: ignore[no-untyped-call]
 
 
 def direction(
