@@ -35,7 +35,15 @@ PUBLIC = {
         "step_many",
     ],
 }
-ERRORS = ["ConfigError", "DataError", "EngineError", "ModelError", "TrainingError", "UnrolledError"]
+ERRORS = [
+    "ConfigError",
+    "DataError",
+    "EngineError",
+    "InteropError",
+    "ModelError",
+    "TrainingError",
+    "UnrolledError",
+]
 
 
 def public(module: str) -> dict[str, object]:

@@ -17,6 +17,7 @@ from unrolled import __version__
 from unrolled.errors import (
     ConfigError,
     DataError,
+    InteropError,
     ModelError,
     TrainingError,
     UnrolledError,
@@ -124,7 +125,7 @@ def _explain_failure(error: Exception, debug: bool) -> int:
         return 128 + int(number)
     if isinstance(error, UnrolledError):
         print(f"unrolled: error: {error}", file=sys.stderr)
-        mended_by_user = (DataError, ConfigError, ModelError)
+        mended_by_user = (DataError, ConfigError, InteropError, ModelError)
         failed = isinstance(error, TrainingError) or not isinstance(error, mended_by_user)
         return FAILED if failed else USAGE_ERROR
     if isinstance(error, OSError):

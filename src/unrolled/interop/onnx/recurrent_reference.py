@@ -1,0 +1,104 @@
+"""ONNX's RNN, GRU and LSTM as plain numpy, one direction and one step at a time.
+
+Equations: github.com/onnx/onnx, `docs/Operators.md`, with everything that the operators allow. Gates
+stand in ONNX's order. It is what the native engine is held against, and nothing is arranged for
+speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Activation(NamedTuple):
+    """An activation by its lower-case name, with the numbers that it takes."""
+
+    name: str
+    alpha: float = 0.0
+    beta: float = 0.0
+
+    def __call__(self, x: Array) -> Array:
+        """Map each element."""
+        return FUNCTIONS[self.name](x, x.dtype.type(self.alpha), x.dtype.type(self.beta))
+
+
+def _sigmoid(x: Array, alpha: Any, beta: Any) -> Array:
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+FUNCTIONS: dict[str, Callable[[Array, Any, Any], Array]] = {
+    "sigmoid": _sigmoid,
+    "tanh": lambda x, a, b: np.tanh(x),
+    "relu": lambda x, a, b: np.maximum(x, 0),
+    "affine": lambda x, a, b: a * x + b,
+    "leakyrelu": lambda x, a, b: np.where(x >= 0, x, a * x),
+    "thresholdedrelu": lambda x, a, b: np.where(x > a, x, 0),
+    "scaledtanh": lambda x, a, b: a * np.tanh(b * x),
+    "hardsigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "elu": lambda x, a, b: np.where(x >= 0, x, a * np.expm1(np.minimum(x, 0))),
+    "softsign": lambda x, a, b: x / (1 + np.abs(x)),
+    "softplus": lambda x, a, b: np.logaddexp(x, 0).astype(x.dtype),
+}
+
+
+class Direction(NamedTuple):
+    """One direction of a node: W [G*H, I], R [G*H, H], b [2*G*H], P [3*H], and its choices."""
+
+    op: str
+    W: Array
+    R: Array
+    b: Array
+    P: Array
+    activations: tuple[Activation, ...]
+    clip: float = 0.0
+    input_forget: bool = False
+    linear_before_reset: bool = False
+
+
+def step(d: Direction, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+    """Return h[t] and c[t] [N, H] from x[t] [N, I], h[t-1] and c[t-1] (LSTM only)."""
+
+    def f(k: int, a: Array) -> Array:
+        return d.activations[k](np.clip(a, -d.clip, d.clip) if d.clip else a)
+
+    Wb, Rb = np.split(d.b, 2)
+    if d.op == "RNN":
+        return f(0, x @ d.W.T + h @ d.R.T + Wb + Rb), c
+    if d.op == "LSTM":
+        i, o, g, n = np.split(x @ d.W.T + h @ d.R.T + Wb + Rb, 4, axis=-1)
+        P_i, P_o, P_f = np.split(d.P, 3)
+        i = f(0, i + P_i * c)
+        g = 1 - i if d.input_forget else f(0, g + P_f * c)
+        c = g * c + i * f(1, n)
+        o = f(0, o + P_o * c)
+        return o * d.activations[2](c), c
+    a_z, a_r, a_n = np.split(x @ d.W.T + Wb, 3, axis=-1)
+    (R_z, R_r, R_n), (b_z, b_r, b_n) = np.split(d.R, 3), np.split(Rb, 3)
+    z, r = f(0, a_z + h @ R_z.T + b_z), f(0, a_r + h @ R_r.T + b_r)
+    inner = r * (h @ R_n.T + b_n) if d.linear_before_reset else (r * h) @ R_n.T + b_n
+    n = f(1, a_n + inner)
+    return (1 - z) * n + z * h, c
+
+
+def run(
+    d: Direction, x: Array, h: Array, c: Array, ends: Array, *, reverse: bool
+) -> tuple[Array, Array, Array]:
+    """Return y [T, N, H] and the last h and c [N, H] of one direction over x [T, N, I].
+
+    `ends` [N] are the rows' lengths; y is zero behind them, and a row of length 0 keeps its state.
+    """
+    steps = len(x)
+    y = np.zeros((steps, *h.shape), x.dtype)
+    for t in reversed(range(steps)) if reverse else range(steps):
+        inside = (t < ends)[:, None]
+        h_t, c_t = step(d, x[t], h, c)
+        h, c = np.where(inside, h_t, h), np.where(inside, c_t, c)
+        y[t] = np.where(inside, h, 0)
+    return y, h, c
