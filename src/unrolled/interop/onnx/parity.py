@@ -24,7 +24,8 @@ TOLERANCE = 1e-4
 class Parity:
     """How far two runs of one model are apart: the largest difference, by output.
 
-    Differences are absolute, relative where values exceed 1. `reason` says why nothing was compared.
+    Differences are absolute, relative where values exceed 1. `reason` says why nothing was
+    compared.
     """
 
     source: str

@@ -1,8 +1,8 @@
 """ONNX's RNN, GRU and LSTM as plain numpy, one direction and one step at a time.
 
-Equations: github.com/onnx/onnx, `docs/Operators.md`, with everything that the operators allow. Gates
-stand in ONNX's order. It is what the native engine is held against, and nothing is arranged for
-speed.
+Equations: github.com/onnx/onnx, `docs/Operators.md`, with everything that the operators allow.
+Gates stand in ONNX's order. It is what the native engine is held against, and nothing is arranged
+for speed.
 """
 
 from __future__ import annotations

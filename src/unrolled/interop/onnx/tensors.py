@@ -1,4 +1,4 @@
-"""ONNX tensors as arrays: sizes are checked against the bytes that are there before anything is made."""
+"""ONNX tensors as arrays, made only after their sizes are checked against the bytes there are."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Protobuf's wire format, read by a literal table a message and within bounds.
 
-The format is Google's (protobuf.dev/programming-guides/encoding): a message is a row of fields, each
-a varint `number << 3 | wire type` and a value. A hostile file can claim any length and any nesting,
-so lengths are checked against what is there, and the fields and the depth of a file are counted.
+The format is Google's (protobuf.dev/programming-guides/encoding): a message is a row of fields,
+each a varint `number << 3 | wire type` and a value. A hostile file can claim any length and any
+nesting, so lengths are checked against what is there, and fields and depth are counted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Reader:
         """
         if depth > MAX_DEPTH:
             raise WireError(f"messages are nested more than {MAX_DEPTH} deep")
-        schema, found, at = self.schemas[kind], {}, 0
+        schema, at = self.schemas[kind], 0
+        found: Message = {}
         while at < len(data):
             self.fields_left -= 1
             if self.fields_left < 0:

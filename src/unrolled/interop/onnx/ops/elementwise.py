@@ -85,7 +85,7 @@ def mean(call: Call, x: Array, *others: Array) -> Array:
 
 
 def divide(a: Array, b: Array) -> Array:
-    """a / b; of whole numbers without the remainder, towards zero."""
+    """Return a / b; of whole numbers without the remainder, towards zero."""
     if a.dtype.kind not in "iu":
         return np.asarray(a / b)
     if not np.all(b):
@@ -97,7 +97,7 @@ def divide(a: Array, b: Array) -> Array:
 
 
 def power(a: Array, b: Array) -> Array:
-    """a ** b, of a's type."""
+    """Return a ** b, of a's type."""
     if a.dtype.kind in "iu" and b.dtype.kind in "iu" and np.any(b < 0):
         return np.power(a.astype(np.float64), b).astype(a.dtype)
     return np.power(a, b).astype(a.dtype)
@@ -123,13 +123,13 @@ def softplus(x: Array) -> Array:
 
 
 def softsign(x: Array) -> Array:
-    """x / (1 + |x|)."""
+    """Return x / (1 + |x|)."""
     return np.asarray(x / (1 + np.abs(x)))
 
 
 def relu(x: Array) -> Array:
     """max(x, 0)."""
-    return np.maximum(x, x.dtype.type(0))
+    return np.asarray(np.maximum(x, x.dtype.type(0)))
 
 
 def erf(x: Array) -> Array:
@@ -145,36 +145,36 @@ def erf(x: Array) -> Array:
 
 
 def leaky_relu(call: Call, x: Array) -> Array:
-    """x where positive, else alpha x."""
+    """Return x where positive, else alpha x."""
     return np.where(x < 0, x * x.dtype.type(call.get("alpha", 0.01)), x)
 
 
 def p_relu(call: Call, x: Array, slope: Array) -> Array:
-    """x where positive, else slope x."""
+    """Return x where positive, else slope x."""
     call.check_broadcast(x, slope)
     return np.where(x < 0, x * slope, x)
 
 
 def elu(call: Call, x: Array) -> Array:
-    """x where positive, else alpha (exp(x) - 1)."""
+    """Return x where positive, else alpha (exp(x) - 1)."""
     return np.where(x < 0, x.dtype.type(call.get("alpha", 1.0)) * np.expm1(np.minimum(x, 0)), x)
 
 
 def celu(call: Call, x: Array) -> Array:
     """max(x, 0) + min(0, alpha (exp(x / alpha) - 1))."""
     alpha = x.dtype.type(call.get("alpha", 1.0))
-    return np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / alpha)
+    return np.asarray(np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / alpha))
 
 
 def selu(call: Call, x: Array) -> Array:
-    """gamma x where positive, else gamma alpha (exp(x) - 1)."""
+    """Return gamma x where positive, else gamma alpha (exp(x) - 1)."""
     alpha = x.dtype.type(call.get("alpha", 1.67326319217681884765625))
     gamma = x.dtype.type(call.get("gamma", 1.05070102214813232421875))
-    return gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return np.asarray(gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))))
 
 
 def thresholded_relu(call: Call, x: Array) -> Array:
-    """x where above alpha, else 0."""
+    """Return x where above alpha, else 0."""
     return np.where(x > x.dtype.type(call.get("alpha", 1.0)), x, x.dtype.type(0))
 
 
@@ -185,21 +185,23 @@ def hard_sigmoid(call: Call, x: Array) -> Array:
 
 
 def hard_swish(x: Array) -> Array:
-    """x max(0, min(1, x / 6 + 1 / 2))."""
-    return x * np.clip(x / x.dtype.type(6) + x.dtype.type(0.5), 0, 1).astype(x.dtype, copy=False)
+    """Return x max(0, min(1, x / 6 + 1 / 2))."""
+    return np.asarray(
+        x * np.clip(x / x.dtype.type(6) + x.dtype.type(0.5), 0, 1).astype(x.dtype, copy=False)
+    )
 
 
 def gelu(call: Call, x: Array) -> Array:
-    """x Phi(x), exactly or by tanh."""
+    """Return x Phi(x), exactly or by tanh."""
     half, one = x.dtype.type(0.5), x.dtype.type(1)
     if call.choice("approximate", "none", ("none", "tanh")) == "none":
-        return half * x * (one + erf(x * x.dtype.type(np.sqrt(0.5))))
+        return np.asarray(half * x * (one + erf(x * x.dtype.type(np.sqrt(0.5)))))
     inner = x.dtype.type(np.sqrt(2 / np.pi)) * (x + x.dtype.type(0.044715) * x * x * x)
-    return half * x * (one + np.tanh(inner))
+    return np.asarray(half * x * (one + np.tanh(inner)))
 
 
 def clip(call: Call, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
-    """x kept between two bounds, either of which may be left out."""
+    """Return x kept between two bounds, either of which may be left out."""
     if call.opset < 11:
         low, high = call.get("min"), call.get("max")
     if low is not None:
@@ -210,7 +212,7 @@ def clip(call: Call, x: Array, low: Array | None = None, high: Array | None = No
 
 
 def where(call: Call, condition: Array, a: Array, b: Array) -> Array:
-    """a where the condition holds, else b."""
+    """Return a where the condition holds, else b."""
     call.check_broadcast(a, b, condition)
     return np.where(condition.astype(bool, copy=False), a, b)
 
@@ -241,12 +243,12 @@ def is_inf(call: Call, x: Array) -> Array:
 def dropout(
     call: Call, x: Array, ratio: Array | None = None, training: Array | None = None
 ) -> tuple[Array, Array]:
-    """x as it is, and a mask of ones: nothing is dropped in inference."""
+    """Return x as it is, and a mask of ones: nothing is dropped in inference."""
     if training is not None and scalar(training):
         raise ValueError("training_mode is on; only inference is supported")
     return x, np.ones(x.shape, x.dtype if call.opset < 10 else np.bool_)
 
 
 def identity(call: Call, x: Array) -> Array:
-    """x as it is."""
+    """Return x as it is."""
     return x

@@ -26,7 +26,7 @@ def matmul(call: Call, a: Array, b: Array) -> Array:
 
 
 def gemm(call: Call, a: Array, b: Array, c: Array | None = None) -> Array:
-    """alpha A B + beta C, either of A and B transposed."""
+    """Return alpha A B + beta C, either of A and B transposed."""
     if a.ndim != 2 or b.ndim != 2:
         raise ValueError(f"expected two matrices, got shapes {list(a.shape)} and {list(b.shape)}")
     a, b = (a.T if call.get("transA", 0) else a), (b.T if call.get("transB", 0) else b)
@@ -89,7 +89,7 @@ def reduction(function: Callable[..., Array], *, since: int = 18) -> Callable[..
 
 def reduce_sum(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
     """The sum."""
-    return x.sum(axes, dtype=x.dtype, keepdims=keep)
+    return np.asarray(x.sum(axes, dtype=x.dtype, keepdims=keep))
 
 
 def reduce_mean(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
@@ -102,17 +102,17 @@ def reduce_mean(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
 
 def reduce_prod(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
     """The product."""
-    return x.prod(axes, dtype=x.dtype, keepdims=keep)
+    return np.asarray(x.prod(axes, dtype=x.dtype, keepdims=keep))
 
 
 def reduce_max(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
     """The largest."""
-    return x.max(axes, keepdims=keep, initial=_least(x.dtype))
+    return np.asarray(x.max(axes, keepdims=keep, initial=_least(x.dtype)))
 
 
 def reduce_min(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
     """The smallest."""
-    return x.min(axes, keepdims=keep, initial=_greatest(x.dtype))
+    return np.asarray(x.min(axes, keepdims=keep, initial=_greatest(x.dtype)))
 
 
 def _least(dtype: np.dtype[Any]) -> Any:
@@ -129,7 +129,7 @@ def _greatest(dtype: np.dtype[Any]) -> Any:
 
 def reduce_l1(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
     """The sum of absolute values."""
-    return np.abs(x).sum(axes, dtype=x.dtype, keepdims=keep)
+    return np.asarray(np.abs(x).sum(axes, dtype=x.dtype, keepdims=keep))
 
 
 def reduce_l2(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
@@ -140,7 +140,7 @@ def reduce_l2(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
 
 def reduce_sum_square(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
     """The sum of squares."""
-    return np.square(x).sum(axes, dtype=x.dtype, keepdims=keep)
+    return np.asarray(np.square(x).sum(axes, dtype=x.dtype, keepdims=keep))
 
 
 def reduce_log_sum(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
@@ -172,7 +172,7 @@ def softmax(call: Call, x: Array) -> Array:
 
 
 def log_softmax(call: Call, x: Array) -> Array:
-    """log softmax(x) along `axis`."""
+    """Return log softmax(x) along `axis`."""
     flat, axis = _softmax_input(call, x)
     shifted = flat - flat.max(axis, keepdims=True, initial=_least(x.dtype))
     total = np.exp(shifted).sum(axis, keepdims=True)
@@ -216,7 +216,7 @@ def instance_normalization(call: Call, x: Array, scale: Array, bias: Array) -> A
 def layer_normalization(
     call: Call, x: Array, scale: Array, bias: Array | None = None
 ) -> tuple[Array, Array, Array]:
-    """x normalised over the dimensions from `axis` on, scaled and shifted; mean and 1 / deviation."""
+    """Return x normalised from `axis` on, scaled and shifted, its mean and 1 / deviation."""
     axis = axis_of(call.get("axis", -1), x.ndim)
     call.check_broadcast(x, scale)
     y, mean, inverse = _normalised(x, tuple(range(axis, x.ndim)), call.get("epsilon", 1e-5))
@@ -228,7 +228,7 @@ def layer_normalization(
 
 
 def lp_normalization(call: Call, x: Array) -> Array:
-    """x over its L1 or L2 norm along `axis`; zero where the norm is."""
+    """Return x over its L1 or L2 norm along `axis`; zero where the norm is."""
     axis, p = axis_of(call.get("axis", -1), x.ndim), call.get("p", 2)
     if p not in (1, 2):
         raise ValueError(f"p is {p}, expected 1 or 2")

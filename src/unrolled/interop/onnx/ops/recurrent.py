@@ -1,8 +1,8 @@
 """RNN, LSTM and GRU nodes: what they say, checked, and their weights in torch's order.
 
-Operators: github.com/onnx/onnx, `docs/Operators.md`. ONNX's gates are i o f c (LSTM) and z r h (GRU),
-its biases the input's and then the recurrent ones; ours are i f g o and r z n. Letters of shapes are
-those of the package: T N I H, D directions.
+Operators: github.com/onnx/onnx, `docs/Operators.md`. ONNX's gates are i o f c (LSTM) and z r h
+(GRU), its biases the input's and then the recurrent ones; ours are i f g o and r z n. Letters of
+shapes are those of the package: T N I H, D directions.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """W [D, G*H, I], R [D, G*H, H], B [D, 2*G*H] and P [D, 3*H], zero where left out, ONNX's order."""
+    """W [D, G*H, I], R [D, G*H, H], B [D, 2*G*H], P [D, 3*H] in ONNX's order; zero if left out."""
 
     W: Array
     R: Array
@@ -89,7 +89,7 @@ def cell_of(call: Call) -> Cell:
 
 
 def activations_of(call: Call, directions: int) -> tuple[tuple[Activation, ...], ...]:
-    """Return the activations of each direction; those that take numbers take them in their order."""
+    """Return each direction's activations; those that take numbers take the next ones given."""
     standard = STANDARD[call.node.op_type]
     names = [name.lower() for name in call.get("activations", standard * directions)]
     if len(names) != len(standard) * directions:
@@ -182,14 +182,14 @@ def inputs_of(
             raise ValueError(
                 f"sequence_lens is {lengths.dtype} {list(lengths.shape)}, not [{rows}]"
             )
-        if rows and not (0 <= lengths.min() and lengths.max() <= steps):
+        if rows and not (lengths.min() >= 0 and lengths.max() <= steps):
             raise ValueError(f"sequence_lens must lie in 0..{steps}")
         lengths = lengths.astype(np.int64)
     return Inputs(x.astype(dtype, copy=False), lengths, states[0], states[1])
 
 
 def outputs_of(cell: Cell, dtype: Any, y: Array, h: Array, c: Array | None) -> tuple[Array, ...]:
-    """Return Y, Y_h (and Y_c) as the node's layout has them, from y [T, D, N, H], h, c [D, N, H]."""
+    """Return Y, Y_h (and Y_c) in the node's layout, from y [T, D, N, H] and h, c [D, N, H]."""
     made = [y, h] if c is None else [y, h, c]
     if cell.batch_first:
         made = [y.transpose(2, 0, 1, 3), *(state.swapaxes(0, 1) for state in made[1:])]

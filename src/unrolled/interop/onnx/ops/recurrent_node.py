@@ -150,13 +150,17 @@ def _by_the_loop(
     ends = np.full(rows, steps) if inputs.lengths is None else inputs.lengths
     made = []
     for d in range(cell.num_directions):
+        W, R, B, P = (each[d] for each in (weights.W, weights.R, weights.B, weights.P))
         one = plain.Direction(
             cell.op,
-            *(each[d] for each in (weights.W, weights.R, weights.B, weights.P)),
-            activations=cell.activations[d],
-            clip=cell.clip,
-            input_forget=cell.input_forget,
-            linear_before_reset=cell.linear_before_reset,
+            W,
+            R,
+            B,
+            P,
+            cell.activations[d],
+            cell.clip,
+            cell.input_forget,
+            cell.linear_before_reset,
         )
         reverse = cell.direction == "reverse" or d == 1
         made.append(plain.run(one, inputs.x, h[d], c[d], ends, reverse=reverse))

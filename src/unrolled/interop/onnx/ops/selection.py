@@ -35,6 +35,11 @@ def gather_elements(call: Call, x: Array, indices: Array) -> Array:
     return np.take_along_axis(x[cut], checked, axis)
 
 
+def _grid(shape: tuple[int, ...]) -> list[Array]:
+    """Return the index of every element along each dimension, spread over nothing else."""
+    return [np.asarray(each) for each in np.indices(shape, sparse=True)]
+
+
 def gather_nd(call: Call, x: Array, indices: Array) -> Array:
     """Slices of x at the places that the last dimension of `indices` names."""
     batch = call.get("batch_dims", 0)
@@ -44,9 +49,8 @@ def gather_nd(call: Call, x: Array, indices: Array) -> Array:
     if x.shape[:batch] != indices.shape[:batch]:
         raise ValueError(f"the first {batch} dimensions differ")
     call.check((*indices.shape[:-1], *x.shape[batch + depth :]), x.dtype)
-    outer = np.indices(indices.shape[:batch], sparse=True)
     width = indices.ndim - 1 - batch
-    places = [each.reshape(each.shape + (1,) * width) for each in outer]
+    places = [each.reshape(each.shape + (1,) * width) for each in _grid(indices.shape[:batch])]
     places += [_checked(indices[..., k], x.shape[batch + k]) for k in range(depth)]
     return x[tuple(places)]
 
@@ -57,20 +61,20 @@ def _scatter(call: Call, target: Array, places: tuple[Array, ...], updates: Arra
         target[places] = updates
     else:
         ufunc = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}[how]
-        ufunc.at(target, places, updates)  # type: ignore[attr-defined]
+        ufunc.at(target, places, updates)
     return target
 
 
 def scatter_elements(call: Call, x: Array, indices: Array, updates: Array) -> Array:
-    """x with `updates` put at each index along `axis`."""
+    """Return x with `updates` put at each index along `axis`."""
     axis = axis_of(call.get("axis", 0), x.ndim)
-    places = list(np.indices(indices.shape, sparse=True))
+    places = _grid(indices.shape)
     places[axis] = _checked(indices, x.shape[axis])
     return _scatter(call, x.copy(), tuple(places), updates)
 
 
 def scatter_nd(call: Call, x: Array, indices: Array, updates: Array) -> Array:
-    """x with `updates` put at the places that the last dimension of `indices` names."""
+    """Return x with `updates` put at the places that the last dimension of `indices` names."""
     depth = indices.shape[-1]
     if depth > x.ndim:
         raise ValueError(f"{depth} indices for {x.ndim} dimensions")

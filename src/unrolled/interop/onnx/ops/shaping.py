@@ -71,7 +71,7 @@ def transpose(call: Call, x: Array) -> Array:
 
 
 def squeeze(call: Call, x: Array, axes: Array | None = None) -> Array:
-    """x without its dimensions of size 1, or without those of `axes`."""
+    """Return x without its dimensions of size 1, or without those of `axes`."""
     given = call.get("axes") if call.opset < 13 else None if axes is None else integers(axes)
     if given is None:
         return x.squeeze()
@@ -79,7 +79,7 @@ def squeeze(call: Call, x: Array, axes: Array | None = None) -> Array:
 
 
 def unsqueeze(call: Call, x: Array, axes: Array | None = None) -> Array:
-    """x with dimensions of size 1 at `axes` of the result."""
+    """Return x with dimensions of size 1 at `axes` of the result."""
     given = call.need("axes") if call.opset < 13 else integers(axes)
     rank = x.ndim + len(given)
     return np.expand_dims(x, tuple(axis_of(axis, rank) for axis in given))
@@ -92,7 +92,7 @@ def concat(call: Call, *parts: Array) -> Array:
 
 
 def split(call: Call, x: Array, sizes: Array | None = None) -> tuple[Array, ...]:
-    """x cut along `axis`, into equal parts where no sizes are given."""
+    """Return x cut along `axis`, into equal parts where no sizes are given."""
     axis = axis_of(call.get("axis", 0), x.ndim)
     given = call.get("split") if call.opset < 13 else None if sizes is None else integers(sizes)
     if given is None:
@@ -114,7 +114,7 @@ def slice_(
     axes: Array | None = None,
     steps: Array | None = None,
 ) -> Array:
-    """x from `starts` to `ends` (left out) along `axes`, in `steps` that may be negative."""
+    """Return x from `starts` to `ends` (left out) along `axes`, in `steps` that may be negative."""
     if call.opset < 10:
         begin, stop, given = call.need("starts"), call.need("ends"), call.get("axes")
     else:
@@ -146,14 +146,14 @@ def _slice(start: int, end: int, step: int, length: int) -> slice:
 
 
 def expand(call: Call, x: Array, shape: Array) -> Array:
-    """x repeated to fill a shape, as numpy spreads arrays."""
+    """Return x repeated to fill a shape, as numpy spreads arrays."""
     dims = np.broadcast_shapes(x.shape, tuple(integers(shape)))
     call.check(dims, x.dtype)
     return np.broadcast_to(x, dims)
 
 
 def tile(call: Call, x: Array, repeats: Array) -> Array:
-    """x repeated along each dimension."""
+    """Return x repeated along each dimension."""
     times = integers(repeats)
     if len(times) != x.ndim:
         raise ValueError(f"{len(times)} repeats for {x.ndim} dimensions")
@@ -171,7 +171,7 @@ def pad(
     value: Array | None = None,
     axes: Array | None = None,
 ) -> Array:
-    """x with elements added before and after each dimension, or with some taken away."""
+    """Return x with elements added before and after each dimension, or with some taken away."""
     mode = call.choice("mode", "constant", tuple(_PAD_MODES))
     sizes = call.need("pads") if call.opset < 11 else integers(pads)
     fill = call.get("value", 0.0) if call.opset < 11 else 0 if value is None else scalar(value)

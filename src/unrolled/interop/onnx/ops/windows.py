@@ -100,13 +100,16 @@ def _padded(
 ) -> Array:
     if not any(before) and not any(after):
         return x
-    added = [(0, 0), (0, 0), *zip(before, after, strict=True)]
-    call.check([n + a + b for n, (a, b) in zip(x.shape, added, strict=True)], x.dtype)
-    return np.pad(x, added, constant_values=fill)
+    sizes = [a + n + b for n, a, b in zip(x.shape[2:], before, after, strict=True)]
+    call.check((*x.shape[:2], *sizes), x.dtype)
+    padded = np.full((*x.shape[:2], *sizes), fill, x.dtype)
+    inside = [slice(a, a + n) for n, a in zip(x.shape[2:], before, strict=True)]
+    padded[(slice(None), slice(None), *inside)] = x
+    return padded
 
 
 def conv(call: Call, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """y = W * x + b with W [M, C / groups, K...]: windows laid side by side, then one product."""
+    """Convolve with W [M, C / groups, K...]: W * x + b, windows laid side by side."""
     groups, spatial = call.get("group", 1), x.ndim - 2
     if spatial < 1 or weight.ndim != x.ndim or groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"x {list(x.shape)} and W {list(weight.shape)} do not fit {groups} groups")
@@ -118,9 +121,7 @@ def conv(call: Call, x: Array, weight: Array, bias: Array | None = None) -> Arra
     call.check((rows, weight.shape[0], *steps), x.dtype)
     call.check((rows, x.shape[1], places, *steps), x.dtype)
     padded = _padded(call, x, window.before, window.after, 0)
-    columns = np.empty((rows, x.shape[1], places, *steps), x.dtype)
-    for k, (_, cut) in enumerate(window.places(steps)):
-        columns[:, :, k] = padded[(slice(None), slice(None), *cut)]
+    columns = _columns(padded, window)
     columns = columns.reshape(rows, groups, weight.shape[1] * places, math.prod(steps))
     y = weight.reshape(groups, weight.shape[0] // groups, -1) @ columns
     y = y.reshape(rows, weight.shape[0], *steps)
@@ -129,8 +130,19 @@ def conv(call: Call, x: Array, weight: Array, bias: Array | None = None) -> Arra
     return np.asarray(y)
 
 
+def _columns(padded: Array, window: Window) -> Array:
+    """Return what each place of the kernel meets in each window: [N, C, K..., steps...], a view."""
+    rank = len(window.kernel)
+    axes = tuple(range(2, 2 + rank))
+    seen = np.lib.stride_tricks.sliding_window_view(padded, window.extents, axes)
+    cuts = [slice(None, None, stride) for stride in window.strides]
+    cuts += [slice(None, None, dilation) for dilation in window.dilations]
+    order = (0, 1, *range(2 + rank, 2 + 2 * rank), *axes)
+    return seen[(slice(None), slice(None), *cuts)].transpose(order)
+
+
 def conv_transpose(call: Call, x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """The transpose of a convolution with W [C, M / groups, K...]: products added where they fall."""
+    """Transpose a convolution with W [C, M / groups, K...]: products added where they fall."""
     groups, spatial = call.get("group", 1), x.ndim - 2
     if spatial < 1 or weight.ndim != x.ndim or groups < 1 or x.shape[1] % groups:
         raise ValueError(f"x {list(x.shape)} and W {list(weight.shape)} do not fit {groups} groups")
@@ -255,4 +267,4 @@ def global_average_pool(call: Call, x: Array) -> Array:
 
 def global_max_pool(call: Call, x: Array) -> Array:
     """The largest element of each channel."""
-    return x.max(tuple(range(2, x.ndim)), keepdims=True)
+    return np.asarray(x.max(tuple(range(2, x.ndim)), keepdims=True))
