@@ -1,7 +1,8 @@
-"""ONNX models without a framework: `load(path).run({input: array})`."""
+"""ONNX models without a framework: `load(path).run({input: array})`; and models as ONNX."""
 
 from __future__ import annotations
 
+from unrolled.interop.onnx.describe import describe
 from unrolled.interop.onnx.model import OnnxModel, load
 
-__all__ = ["OnnxModel", "load"]
+__all__ = ["OnnxModel", "describe", "load"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,18 @@ class OnnxModel:
         self.content = content
         self._plan = plans.build(model, max_bytes)
 
+    def steps(self) -> Iterable[plans.Step]:
+        """Yield the nodes that a run may come to, those inside other nodes too."""
+        return self._plan.every_step()
+
     @property
     def recurrent(self) -> dict[str, Recurrent]:
-        """The recurrent layers on the native engine, by the name of their node's first output.
+        """The recurrent layers on the native engine, by the name of their node or its first output.
 
         A reverse layer reads its input from the end, as its node does with the input turned about.
         """
         found: dict[str, Recurrent] = {}
-        for step in self._plan.every_step():
+        for step in self.steps():
             prepared = step.call.prepared
             if isinstance(prepared, Prepared) and prepared.engine is not None:
                 node = step.call.node

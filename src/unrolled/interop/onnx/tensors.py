@@ -72,7 +72,10 @@ class Store:
             flat = _from_bytes(message["raw_data"], dtype, size, place)
         else:
             flat = _typed(message, number, size, place)
-        array = np.require(flat.reshape(shape), requirements="A")
+        try:
+            array = np.require(flat.reshape(shape), requirements="A")
+        except ValueError:
+            raise InteropError(f"{place}: the shape {list(shape)} is too large") from None
         array.flags.writeable = False
         return array
 

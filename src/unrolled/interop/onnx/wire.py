@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 # Every field costs a Python object, so that a file of the smallest fields may not hold more.
-MAX_FIELDS = 4_000_000
+MAX_FIELDS = 2_000_000
 MAX_DEPTH = 64
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5

@@ -14,6 +14,9 @@ from unrolled.interop.onnx.proto import Node
 
 Array = NDArray[Any]
 
+# Steps that one einsum or pooling may take: beyond it, a small file could keep a machine busy.
+MAX_PRODUCTS = 1 << 36
+
 
 @dataclass(frozen=True, eq=False)
 class Call:

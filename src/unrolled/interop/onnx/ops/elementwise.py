@@ -181,7 +181,7 @@ def thresholded_relu(call: Call, x: Array) -> Array:
 def hard_sigmoid(call: Call, x: Array) -> Array:
     """max(0, min(1, alpha x + beta))."""
     alpha, beta = (x.dtype.type(call.get(*each)) for each in (("alpha", 0.2), ("beta", 0.5)))
-    return np.clip(alpha * x + beta, 0, 1).astype(x.dtype, copy=False)
+    return np.asarray(np.clip(alpha * x + beta, 0, 1)).astype(x.dtype, copy=False)
 
 
 def hard_swish(x: Array) -> Array:

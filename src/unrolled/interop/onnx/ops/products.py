@@ -11,10 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.interop.onnx.ops.call import Array, Call, axis_of, integers
-
-# Multiplications that one einsum may take: beyond it, a small file could keep a machine busy.
-MAX_PRODUCTS = 1 << 36
+from unrolled.interop.onnx.ops.call import MAX_PRODUCTS, Array, Call, axis_of, integers
 
 
 def matmul(call: Call, a: Array, b: Array) -> Array:

@@ -18,16 +18,17 @@ from unrolled.interop.onnx.recurrent_reference import FUNCTIONS, Activation
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 STANDARD = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
-# What an activation takes where activation_alpha and activation_beta do not reach it.
-ALPHA = {
-    "affine": 1.0,
-    "leakyrelu": 0.01,
-    "thresholdedrelu": 1.0,
-    "scaledtanh": 1.0,
-    "hardsigmoid": 0.2,
+# The numbers that activations take, and what they are where activation_alpha and activation_beta
+# do not reach them. None: the specification and ONNX Runtime differ, so that they must be given.
+ALPHA: dict[str, float | None] = {
+    "affine": None,
     "elu": 1.0,
+    "hardsigmoid": 0.2,
+    "leakyrelu": 0.01,
+    "scaledtanh": None,
+    "thresholdedrelu": None,
 }
-BETA = {"affine": 0.0, "scaledtanh": 1.0, "hardsigmoid": 0.5}
+BETA: dict[str, float | None] = {"affine": None, "hardsigmoid": 0.5, "scaledtanh": None}
 
 
 @dataclass(frozen=True)
@@ -97,18 +98,23 @@ def activations_of(call: Call, directions: int) -> tuple[tuple[Activation, ...],
     for name in names:
         if name not in FUNCTIONS:
             raise ValueError(f"activation {name!r} is not known, expected {', '.join(FUNCTIONS)}")
-    alphas = iter(call.get("activation_alpha", ()))
-    betas = iter(call.get("activation_beta", ()))
+    alphas, betas = list(call.get("activation_alpha", ())), list(call.get("activation_beta", ()))
     found = [
-        Activation(
-            name,
-            next(alphas, ALPHA[name]) if name in ALPHA else 0.0,
-            next(betas, BETA[name]) if name in BETA else 0.0,
-        )
+        Activation(name, _next(name, ALPHA, alphas, "alpha"), _next(name, BETA, betas, "beta"))
         for name in names
     ]
     each = len(standard)
     return tuple(tuple(found[d * each : (d + 1) * each]) for d in range(directions))
+
+
+def _next(name: str, defaults: dict[str, float | None], given: list[float], kind: str) -> float:
+    """Take the next of the numbers given for an activation that takes one, else its default."""
+    if name not in defaults:
+        return 0.0
+    number = given.pop(0) if given else defaults[name]
+    if number is None:
+        raise ValueError(f"activation {name!r} needs activation_{kind}: it has no one default")
+    return number
 
 
 def weights_of(cell: Cell, W: Array, R: Array, B: Array | None, P: Array | None) -> Weights:

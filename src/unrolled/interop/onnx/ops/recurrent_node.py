@@ -101,7 +101,8 @@ def recurrent_node(
     """Return Y, Y_h and, for LSTM, Y_c of the node over X.
 
     Y is zero behind a row's length and its last states are those at its end; a reverse direction
-    begins there. A row of length 0 keeps its first states.
+    begins there. The last states of a row of length 0 are zero, as ONNX Runtime has them; the
+    specification does not say.
     """
     known: Prepared = call.prepared
     cell, weights, layer = known.cell, known.weights, known.engine
@@ -123,6 +124,9 @@ def recurrent_node(
         y, h_n, c_n = _by_the_loop(cell, weights, inputs, h, c)
     else:
         y, h_n, c_n = _by_the_engine(cell, layer, inputs, h, c)
+    if inputs.lengths is not None:
+        empty = (inputs.lengths == 0)[:, None]
+        h_n, c_n = np.where(empty, 0, h_n), np.where(empty, 0, c_n)
     return outputs_of(cell, x.dtype, y, h_n, c_n if cell.op == "LSTM" else None)
 
 

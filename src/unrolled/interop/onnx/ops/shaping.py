@@ -128,7 +128,7 @@ def slice_(
     for a, b, axis, step in zip(begin, stop, places, strides, strict=True):
         axis = axis_of(axis, x.ndim)
         cut[axis] = _slice(a, b, step, x.shape[axis])
-    return x[tuple(cut)]
+    return np.asarray(x[tuple(cut)])
 
 
 def _slice(start: int, end: int, step: int, length: int) -> slice:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unrolled.interop.onnx.ops.call import Array, Call
+from unrolled.interop.onnx.ops.call import MAX_PRODUCTS, Array, Call
 
 AUTO_PAD = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 # Places of one kernel: beyond it, a small file could keep a machine busy.
@@ -214,6 +214,8 @@ def _pooled(call: Call, x: Array, fill: float) -> tuple[Array, Window, tuple[int
         )
     ]
     call.check((*x.shape[:2], *steps), x.dtype)
+    if math.prod((*x.shape[:2], *steps, *window.kernel)) > MAX_PRODUCTS:
+        raise ValueError(f"it would take more than {MAX_PRODUCTS} steps")
     return _padded(call, x, window.before, after, fill), window, steps
 
 
