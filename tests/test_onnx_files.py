@@ -148,13 +148,13 @@ def test_numbers_are_read_packed_and_one_by_one() -> None:
         (b"\x0a\x0b" + b"\x80" * 10 + b"\x00", "a number longer than 10 bytes"),
         (b"\x12\x03abc", "has 3 bytes, not a multiple of 4"),
         (b"\x1a\x01\xff", "is not UTF-8"),
+        (b"\x22\x01\x05", "M.one has wire type 2, expected 0"),
     ],
 )
 def test_damaged_bytes_are_named(content: bytes, text: str) -> None:
+    fields = {1: ("n", "int*"), 2: ("f", "float*"), 3: ("t", "text"), 4: ("one", "int")}
     with pytest.raises(WireError, match=text):
-        Reader({"M": {1: ("n", "int*"), 2: ("f", "float*"), 3: ("t", "text")}}).read(
-            memoryview(content), "M"
-        )
+        Reader({"M": fields}).read(memoryview(content), "M")
 
 
 def test_a_long_number_keeps_its_64_bits() -> None:

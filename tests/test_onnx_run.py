@@ -93,7 +93,7 @@ def test_a_recurrent_node_is_torchs_layer(cell, direction, layout, dtype) -> Non
             hidden_size=H,
             layout=layout,
             dtype="f4" if dtype == torch.float32 else "f8",
-        )  # fmt: skip
+        )
     )
     feeds = {"X": x, "lengths": lengths.int(), "h": h, "c": c}
     feeds = {v.name: feeds[v.name].numpy() for v in model.inputs}

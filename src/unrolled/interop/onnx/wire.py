@@ -62,17 +62,17 @@ class Reader:
             if number not in schema:
                 continue
             name, value_kind = schema[number]
-            value = self._value(raw, wire, value_kind.rstrip("*"), f"{kind}.{name}", depth)
-            if value_kind.endswith("*"):
-                found.setdefault(name, []).append(value)
+            item, where = value_kind.rstrip("*"), f"{kind}.{name}"
+            if item == value_kind:
+                found[name] = self._value(raw, wire, item, where, depth)
+            elif item in WIRE_TYPES and wire == BYTES:
+                found.setdefault(name, []).append(_packed(raw, item, where))
             else:
-                found[name] = value
+                found.setdefault(name, []).append(self._value(raw, wire, item, where, depth))
         return found
 
     def _value(self, raw: Any, wire: int, kind: str, where: str, depth: int) -> Any:
         expected = WIRE_TYPES.get(kind, BYTES)
-        if kind in WIRE_TYPES and wire == BYTES:
-            return _packed(raw, kind, where)
         if wire != expected:
             raise WireError(f"{where} has wire type {wire}, expected {expected}")
         if kind == "int":
