@@ -132,7 +132,7 @@ def recurrent_nodes(draw):
     generator = np.random.default_rng(draw(st.integers(0, 999)))
     attributes = {"hidden_size": H, "direction": direction}
     if draw(st.booleans()):
-        attributes |= draw(activations(len(STANDARD[op]) * D))
+        attributes |= draw(activations(op, len(STANDARD[op]) * D))
     if draw(st.booleans()):
         attributes["clip"] = draw(st.sampled_from([0.3, 0.8, 5.0]))
     if op == "GRU":
@@ -165,9 +165,11 @@ def recurrent_nodes(draw):
 
 
 @st.composite
-def activations(draw, count: int):
+def activations(draw, op: str, count: int):
     """Names, and numbers for at least those that have no default."""
-    spelled = draw(st.lists(st.sampled_from(ACTIVATIONS), min_size=count, max_size=count))
+    # ONNX Runtime's softplus overflows beyond 88, which a cell reaches soon where it is a gate.
+    known = ACTIVATIONS[:-1] if op == "LSTM" else ACTIVATIONS
+    spelled = draw(st.lists(st.sampled_from(known), min_size=count, max_size=count))
     names = [name.lower() for name in spelled]
     chosen = {"activations": spelled}
     for key, defaults in (("activation_alpha", ALPHA), ("activation_beta", BETA)):
@@ -212,7 +214,6 @@ def test_a_random_recurrent_node_is_onnxruntimes(case, fixed: bool) -> None:
     expected = dict(zip(names, session.run(names, feeds), strict=True))
     found = model.run(feeds)
     for name, value in expected.items():
-        # ONNX Runtime's softplus overflows where its argument is large.
         if np.isfinite(value).all() and np.abs(value).max(initial=0) < 1e3:
             scale = max(1.0, float(np.abs(value).max(initial=0)))
             np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-5 * scale)
