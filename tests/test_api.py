@@ -20,6 +20,7 @@ PUBLIC = {
         "tasks",
     ],
     "unrolled.nn": ["GRU", "LSTM", "RNN", "Attention", "AttentionPooling", "recurrent"],
+    "unrolled.interop.onnx": ["Exported", "OnnxModel", "describe", "export", "load"],
     "unrolled.tasks": ["Classifier", "Translator"],
     "unrolled.runtime": [
         "Activation",

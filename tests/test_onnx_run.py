@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from tolerances import close
 from unrolled.errors import InteropError
 from unrolled.interop.onnx import describe, load
 from unrolled.interop.onnx.ops import recurrent_node
+from unrolled.interop.onnx.ops.table import CONTROL, OPS, RECURRENT
 
 OPERATORS = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
 # Where ONNX's gate k stands in torch's order: LSTM i o f c of i f g o, GRU z r h of r z n.
@@ -347,3 +350,20 @@ print(load(sys.argv[1]).run(x)["Y"].shape)
 """
     found = tiny.python(code, path)
     assert (found.stdout, found.stderr) == ("(4, 1, 1, 2)\n", "")
+
+
+def table_of_operators() -> str:
+    """The table of docs/onnx.md as it must be."""
+    rows = {
+        "recurrent": RECURRENT,
+        "with graphs inside": CONTROL,
+        "others": OPS,
+    }
+    lines = [f"| {kind} | {', '.join(sorted(names))} |" for kind, names in rows.items()]
+    return "\n".join(["| | |", "| --- | --- |", *lines])
+
+
+def test_the_documentation_names_every_operator() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "onnx.md").read_text()
+    shown = page.partition("<!-- operators -->\n")[2].partition("\n<!-- end -->")[0]
+    assert shown == table_of_operators()

@@ -81,6 +81,7 @@ def test_import_unrolled_loads_neither_torch_nor_numpy() -> None:
         "unrolled.tasks",
         "unrolled.train.metrics",
         "unrolled.cli",
+        "unrolled.interop.onnx",
     ],
 )
 def test_no_room_but_the_training_ones_imports_torch(module: str) -> None:
