@@ -230,3 +230,40 @@ def test_a_projection_is_refused(onnx, tmp_path: Path) -> None:
 def test_what_has_no_export_is_named(tmp_path: Path) -> None:
     with pytest.raises(InteropError, match="a dict has no ONNX export"):
         export({}, tmp_path / "x.onnx")  # type: ignore[arg-type]
+
+
+class Tagger(torch.nn.Module):
+    """What people export: embedding, convolution, two recurrent layers, linear."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(9, 5)
+        self.norm = torch.nn.LayerNorm(5)
+        self.conv = torch.nn.Conv1d(5, 5, 3, padding=1)
+        self.layers = getattr(torch.nn, kind)(5, 6, 2, batch_first=True, bidirectional=True)
+        self.output = torch.nn.Linear(12, 3)
+
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.norm(self.embedding(tokens)).transpose(1, 2)
+        x = torch.nn.functional.gelu(self.conv(x)).transpose(1, 2)
+        y, _ = self.layers(x)
+        return torch.softmax(self.output(y), -1), y.max(1).values
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("version", [9, 13, 17])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_what_torch_exports_is_read(kind: str, version: int, onnx, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, path = Tagger(kind).eval(), str(tmp_path / "torch.onnx")
+    sizes = {"tokens": {0: "n", 1: "t"}}
+    tokens = torch.randint(0, 9, (2, 7))
+    torch.onnx.export(
+        module, (tokens,), path, opset_version=version, dynamo=False, input_names=["tokens"],
+        output_names=["tags", "best"], dynamic_axes=sizes,
+    )  # fmt: skip
+    model, tokens = load(path), torch.randint(0, 9, (3, 11))
+    found = model.run({"tokens": tokens.numpy()})
+    assert len(model.recurrent) == 2
+    for value, expected in zip(found.values(), module(tokens), strict=True):
+        assert close(value, expected.detach(), "forward")

@@ -7,8 +7,6 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import onnx_writer as write
 from test_onnx_run import looped, normal, recurrent_model
@@ -431,48 +429,6 @@ def test_weights_elsewhere_are_refused(tmp_path, options, text: str) -> None:
     (folder / "w.bin").write_bytes(bytes(8))
     os.symlink(tmp_path / "outside.bin", folder / "link.bin")
     assert text in message(external(folder, **options))
-
-
-SEEDS = [lstm_model(), looped(3), deep(2), HOSTILE["cycle"][0]]
-
-
-def use(content: bytes) -> None:
-    """Load and run a model that may be anything; an InteropError is the only way to fail."""
-    try:
-        model = load(content, max_bytes=1 << 20)
-        inputs = {}
-        for value in model.inputs:
-            shape = [dim if isinstance(dim, int) else 2 for dim in value.shape or ()]
-            if np.prod(shape, dtype=float) > 1 << 16:
-                return
-            inputs[value.name] = np.ones(shape, value.dtype)
-        model.run(inputs)
-    except InteropError:
-        return
-
-
-@settings(max_examples=500)
-@given(st.sampled_from(SEEDS), st.data())
-def test_flipped_bytes_never_do_more_than_raise(content: bytes, data) -> None:
-    changed = bytearray(content)
-    for _ in range(data.draw(st.integers(1, 4))):
-        place = data.draw(st.integers(0, len(changed) - 1))
-        changed[place] = data.draw(st.integers(0, 255))
-    use(bytes(changed))
-
-
-@settings(max_examples=200)
-@given(st.sampled_from(SEEDS), st.data())
-def test_files_cut_or_joined_never_do_more_than_raise(content: bytes, data) -> None:
-    start = data.draw(st.integers(0, len(content)))
-    end = data.draw(st.integers(0, len(content)))
-    use(content[:end] + content[start:])
-
-
-@settings(max_examples=200)
-@given(st.binary(max_size=200))
-def test_any_bytes_never_do_more_than_raise(content: bytes) -> None:
-    use(content)
 
 
 def test_a_file_is_read_the_same_from_a_path_and_from_bytes(tmp_path) -> None:
