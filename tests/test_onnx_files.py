@@ -267,12 +267,12 @@ HOSTILE = {
     "unknown activation": (
         recurrent_model("rnn", {"W": normal(1, 1, 2, 3), "R": normal(1, 1, 2, 2),
                                 "B": normal(2, 1, 4)}, activations=["Tanhh"]),
-        "RNN of 'Y': activation 'tanhh' is not known",
+        "RNN of 'Y': activation 'Tanhh': expected one of Affine, Elu,",
     ),
     "activation without its number": (
         recurrent_model("rnn", {"W": normal(1, 1, 2, 3), "R": normal(1, 1, 2, 2),
-                                "B": normal(2, 1, 4)}, activations=["Affine"]),
-        "RNN of 'Y': activation 'affine' needs activation_alpha",
+                                "B": normal(2, 1, 4)}, activations=["ScaledTanh"]),
+        "RNN of 'Y': activation 'ScaledTanh' needs its alpha: ONNX has no default",
     ),
     "unknown direction": (
         recurrent_model("rnn", {"W": normal(1, 1, 2, 3), "R": normal(1, 1, 2, 2),

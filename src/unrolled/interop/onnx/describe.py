@@ -33,7 +33,7 @@ def describe(source: str | Path | bytes) -> str:
 
 
 def recurrent_lines(model: OnnxModel) -> list[str]:
-    """Return a line for each recurrent node in use: cell, direction, sizes, engine."""
+    """Return a line for each recurrent node in use: cell, direction, sizes."""
     found = []
     for step in model.steps():
         prepared = step.call.prepared
@@ -42,8 +42,7 @@ def recurrent_lines(model: OnnxModel) -> list[str]:
         cell, weights = prepared.cell, prepared.weights
         sizes = "weights computed at run time"
         if weights is not None:
-            runs = "native" if prepared.engine is not None else "plain loop"
-            sizes = f"I={weights.W.shape[2]} H={weights.R.shape[2]}, {runs}"
+            sizes = f"I={weights.W.shape[2]} H={weights.R.shape[2]}"
         found.append(f"{layer_name(step.call.node)}: {cell.op} {cell.direction}, {sizes}")
     return found
 

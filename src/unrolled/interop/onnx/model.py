@@ -43,7 +43,7 @@ class OnnxModel:
 
     @property
     def recurrent(self) -> dict[str, Recurrent]:
-        """The recurrent layers on the native engine, by the name of their node or its first output.
+        """The recurrent layers whose weights are constants, by their node's name or first output.
 
         A reverse layer reads its input from the end, as its node does with the input turned about.
         """

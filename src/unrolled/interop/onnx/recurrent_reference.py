@@ -7,45 +7,15 @@ for speed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.runtime.operator import Activation
+from unrolled.runtime.reference import activate
+
 Array = NDArray[Any]
-
-
-class Activation(NamedTuple):
-    """An activation by its lower-case name, with the numbers that it takes."""
-
-    name: str
-    alpha: float = 0.0
-    beta: float = 0.0
-
-    def __call__(self, x: Array) -> Array:
-        """Map each element."""
-        return FUNCTIONS[self.name](x, x.dtype.type(self.alpha), x.dtype.type(self.beta))
-
-
-def _sigmoid(x: Array, alpha: Any, beta: Any) -> Array:
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
-
-
-FUNCTIONS: dict[str, Callable[[Array, Any, Any], Array]] = {
-    "sigmoid": _sigmoid,
-    "tanh": lambda x, a, b: np.tanh(x),
-    "relu": lambda x, a, b: np.maximum(x, 0),
-    "affine": lambda x, a, b: a * x + b,
-    "leakyrelu": lambda x, a, b: np.where(x >= 0, x, a * x),
-    "thresholdedrelu": lambda x, a, b: np.where(x > a, x, 0),
-    "scaledtanh": lambda x, a, b: a * np.tanh(b * x),
-    "hardsigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
-    "elu": lambda x, a, b: np.where(x >= 0, x, a * np.expm1(np.minimum(x, 0))),
-    "softsign": lambda x, a, b: x / (1 + np.abs(x)),
-    "softplus": lambda x, a, b: np.logaddexp(x, 0).astype(x.dtype),
-}
 
 
 class Direction(NamedTuple):
@@ -66,7 +36,7 @@ def step(d: Direction, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
     """Return h[t] and c[t] [N, H] from x[t] [N, I], h[t-1] and c[t-1] (LSTM only)."""
 
     def f(k: int, a: Array) -> Array:
-        return d.activations[k](np.clip(a, -d.clip, d.clip) if d.clip else a)
+        return activate(d.activations[k], np.clip(a, -d.clip, d.clip) if d.clip else a)
 
     Wb, Rb = np.split(d.b, 2)
     if d.op == "RNN":
@@ -78,7 +48,7 @@ def step(d: Direction, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
         g = 1 - i if d.input_forget else f(0, g + P_f * c)
         c = g * c + i * f(1, n)
         o = f(0, o + P_o * c)
-        return o * d.activations[2](c), c
+        return o * activate(d.activations[2], c), c
     a_z, a_r, a_n = np.split(x @ d.W.T + Wb, 3, axis=-1)
     (R_z, R_r, R_n), (b_z, b_r, b_n) = np.split(d.R, 3), np.split(Rb, 3)
     z, r = f(0, a_z + h @ R_z.T + b_z), f(0, a_r + h @ R_r.T + b_r)

@@ -13,22 +13,15 @@ from typing import Any
 import numpy as np
 
 from unrolled.interop.onnx.ops.call import Array, Call
-from unrolled.interop.onnx.recurrent_reference import FUNCTIONS, Activation
+from unrolled.runtime.operator import ACTIVATIONS, Activation, onnx_activations
+from unrolled.spec import Cell as CellName
 
 DIRECTIONS = ("forward", "reverse", "bidirectional")
+CELLS: dict[str, CellName] = {"RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 STANDARD = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
-# The numbers that activations take, and what they are where activation_alpha and activation_beta
-# do not reach them. None: the specification and ONNX Runtime differ, so that they must be given.
-ALPHA: dict[str, float | None] = {
-    "affine": None,
-    "elu": 1.0,
-    "hardsigmoid": 0.2,
-    "leakyrelu": 0.01,
-    "scaledtanh": None,
-    "thresholdedrelu": None,
-}
-BETA: dict[str, float | None] = {"affine": None, "hardsigmoid": 0.5, "scaledtanh": None}
+# ONNX Runtime reads the names of activations in any case.
+SPELLINGS = {name.lower(): name for name in ACTIVATIONS}
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def cell_of(call: Call) -> Cell:
         raise ValueError(f"layout is {layout}, expected 0 or 1")
     clip = float(call.get("clip", 0.0))
     if not clip >= 0:
-        raise ValueError(f"clip is {clip}, expected a threshold above 0")
+        raise ValueError(f"clip is {clip}, expected a threshold of 0 (none) or more")
     return Cell(
         op,
         direction,
@@ -91,30 +84,15 @@ def cell_of(call: Call) -> Cell:
 
 def activations_of(call: Call, directions: int) -> tuple[tuple[Activation, ...], ...]:
     """Return each direction's activations; those that take numbers take the next ones given."""
-    standard = STANDARD[call.node.op_type]
-    names = [name.lower() for name in call.get("activations", standard * directions)]
-    if len(names) != len(standard) * directions:
-        raise ValueError(f"{len(names)} activations, expected {len(standard) * directions}")
-    for name in names:
-        if name not in FUNCTIONS:
-            raise ValueError(f"activation {name!r} is not known, expected {', '.join(FUNCTIONS)}")
-    alphas, betas = list(call.get("activation_alpha", ())), list(call.get("activation_beta", ()))
-    found = [
-        Activation(name, _next(name, ALPHA, alphas, "alpha"), _next(name, BETA, betas, "beta"))
-        for name in names
-    ]
-    each = len(standard)
-    return tuple(tuple(found[d * each : (d + 1) * each]) for d in range(directions))
-
-
-def _next(name: str, defaults: dict[str, float | None], given: list[float], kind: str) -> float:
-    """Take the next of the numbers given for an activation that takes one, else its default."""
-    if name not in defaults:
-        return 0.0
-    number = given.pop(0) if given else defaults[name]
-    if number is None:
-        raise ValueError(f"activation {name!r} needs activation_{kind}: it has no one default")
-    return number
+    op = call.node.op_type
+    names = [SPELLINGS.get(name.lower(), name) for name in call.get("activations", ())]
+    return onnx_activations(
+        CELLS[op],
+        directions,
+        names or STANDARD[op] * directions,
+        call.get("activation_alpha", ()),
+        call.get("activation_beta", ()),
+    )
 
 
 def weights_of(cell: Cell, W: Array, R: Array, B: Array | None, P: Array | None) -> Weights:

@@ -1,7 +1,4 @@
-"""RNN, LSTM and GRU nodes at work: on the native engine, or on the plain loop where it has no cell.
-
-`engine` is the one place that says which; everything around it is the same for both.
-"""
+"""RNN, LSTM and GRU nodes at work, on the native engine."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unrolled.interop.onnx import recurrent_reference as plain
 from unrolled.interop.onnx.ops.call import Array, Call
 from unrolled.interop.onnx.ops.recurrent import (
+    CELLS,
     STANDARD,
     Cell,
     Inputs,
@@ -23,17 +20,20 @@ from unrolled.interop.onnx.ops.recurrent import (
     weights_of,
 )
 from unrolled.interop.onnx.ops.selection import reverse_rows
+from unrolled.runtime.operator import PEEPHOLE, CellOptions
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.shapes import suffixes
 from unrolled.spec import RecurrentSpec
 
 # Where gate k of torch's order stands in ONNX's: i f g o of i o f c, r z n of z r h.
 GATE_ORDER = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
+# Peepholes i f o of i o f.
+PEEPHOLE_ORDER = [0, 2, 1]
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A node as it was read at load time; weights where they are constants, packed once."""
+    """A node as it was read at load time; where its weights are constants, packed once."""
 
     cell: Cell
     weights: Weights | None
@@ -54,22 +54,25 @@ def prepare(call: Call, inputs: Sequence[Array | str]) -> Prepared:
     return Prepared(cell, weights, engine(cell, weights))
 
 
-def engine(cell: Cell, weights: Weights) -> Recurrent | None:
-    """Return the native layer of a node, or None where its cell is one that only the loop has."""
-    standard = tuple(name.lower() for name in STANDARD[cell.op])
+def engine(cell: Cell, weights: Weights) -> Recurrent:
+    """Return the layer of a node: its weights in torch's order and the options of its cell."""
     names = {tuple(f.name for f in activations) for activations in cell.activations}
-    if cell.clip or cell.input_forget or weights.peepholes:
-        return None
-    if not (names == {standard} or (cell.op == "RNN" and names == {("relu",)})):
-        return None
+    relu = names == {("Relu",)}
     spec = RecurrentSpec(
-        cell=cell.op.lower(),  # type: ignore[arg-type]
+        cell=CELLS[cell.op],
         input_size=weights.W.shape[2],
         hidden_sizes=(weights.R.shape[2],),
-        nonlinearity="relu" if names == {("relu",)} else "tanh",
+        nonlinearity="relu" if relu and cell.op == "RNN" else "tanh",
         bidirectional=cell.direction == "bidirectional",
         bias=weights.biased,
         reset="after" if cell.op != "GRU" or cell.linear_before_reset else "before",
+    )
+    # The cells' own kernels are faster than those that take any activation.
+    own = names == {STANDARD[cell.op]} or (relu and cell.op == "RNN")
+    options = CellOptions(
+        activations=() if own else cell.activations,
+        clip=cell.clip or None,
+        input_forget=cell.input_forget,
     )
     order, named = GATE_ORDER[cell.op], {}
     for d, suffix in enumerate(suffixes(spec, 0)):
@@ -79,7 +82,9 @@ def engine(cell: Cell, weights: Weights) -> Recurrent | None:
             input_bias, recurrent_bias = np.split(weights.B[d], 2)
             named["bias_ih" + suffix] = _gates(input_bias, order)
             named["bias_hh" + suffix] = _gates(recurrent_bias, order)
-    return Recurrent(spec, named)
+        if weights.peepholes:
+            named[PEEPHOLE + suffix] = weights.P[d].reshape(3, -1)[PEEPHOLE_ORDER]
+    return Recurrent(spec, named, options)
 
 
 def _gates(block: Array, order: tuple[int, ...]) -> Array:
@@ -108,7 +113,7 @@ def recurrent_node(
     cell, weights, layer = known.cell, known.weights, known.engine
     if cell.op != "LSTM" and (initial_c is not None or P is not None):
         raise ValueError(f"{cell.op} has no initial_c and no P")
-    if weights is None:
+    if weights is None or layer is None:
         weights = weights_of(cell, W, R, B, P)
         layer = engine(cell, weights)
     inputs = inputs_of(cell, weights, x, lengths, initial_h, initial_c)
@@ -120,17 +125,15 @@ def recurrent_node(
     c = zeros if inputs.c is None else inputs.c
     if not steps or not rows:
         y, h_n, c_n = np.zeros((steps, cell.num_directions, rows, H), zeros.dtype), h, c
-    elif layer is None:
-        y, h_n, c_n = _by_the_loop(cell, weights, inputs, h, c)
     else:
-        y, h_n, c_n = _by_the_engine(cell, layer, inputs, h, c)
+        y, h_n, c_n = _run(cell, layer, inputs, h, c)
     if inputs.lengths is not None:
         empty = (inputs.lengths == 0)[:, None]
         h_n, c_n = np.where(empty, 0, h_n), np.where(empty, 0, c_n)
     return outputs_of(cell, x.dtype, y, h_n, c_n if cell.op == "LSTM" else None)
 
 
-def _by_the_engine(
+def _run(
     cell: Cell, layer: Recurrent, inputs: Inputs, h: Array, c: Array
 ) -> tuple[Array, Array, Array]:
     x, (steps, rows) = inputs.x.swapaxes(0, 1), inputs.x.shape[:2]
@@ -145,30 +148,3 @@ def _by_the_engine(
     y = y.reshape(rows, steps, cell.num_directions, -1).transpose(1, 2, 0, 3)
     h_n, c_n = last if cell.op == "LSTM" else (last, c)
     return y, np.asarray(h_n), np.asarray(c_n)
-
-
-def _by_the_loop(
-    cell: Cell, weights: Weights, inputs: Inputs, h: Array, c: Array
-) -> tuple[Array, Array, Array]:
-    steps, rows = inputs.x.shape[:2]
-    ends = np.full(rows, steps) if inputs.lengths is None else inputs.lengths
-    made = []
-    for d in range(cell.num_directions):
-        W, R, B, P = (each[d] for each in (weights.W, weights.R, weights.B, weights.P))
-        one = plain.Direction(
-            cell.op,
-            W,
-            R,
-            B,
-            P,
-            cell.activations[d],
-            cell.clip,
-            cell.input_forget,
-            cell.linear_before_reset,
-        )
-        reverse = cell.direction == "reverse" or d == 1
-        made.append(plain.run(one, inputs.x, h[d], c[d], ends, reverse=reverse))
-    y, h_n, c_n = (
-        np.stack(each, axis) for each, axis in zip(zip(*made, strict=True), (1, 0, 0), strict=True)
-    )
-    return y, h_n, c_n
