@@ -28,6 +28,7 @@ PUBLIC = {
         "gradient_flow",
         "recurrent",
     ],
+    "unrolled.interop.onnx": ["Exported", "OnnxModel", "describe", "export", "load"],
     "unrolled.tasks": ["Classifier", "Tagger", "Translator"],
     "unrolled.runtime": [
         "Activation",
@@ -43,7 +44,15 @@ PUBLIC = {
         "step_many",
     ],
 }
-ERRORS = ["ConfigError", "DataError", "EngineError", "ModelError", "TrainingError", "UnrolledError"]
+ERRORS = [
+    "ConfigError",
+    "DataError",
+    "EngineError",
+    "InteropError",
+    "ModelError",
+    "TrainingError",
+    "UnrolledError",
+]
 
 
 def public(module: str) -> dict[str, object]:

@@ -86,6 +86,7 @@ def test_import_unrolled_loads_neither_torch_nor_numpy() -> None:
         "unrolled.data.sequences",
         "unrolled.runtime.crf_reference",
         "unrolled.cli",
+        "unrolled.interop.onnx",
     ],
 )
 def test_no_room_but_the_training_ones_imports_torch(module: str) -> None:

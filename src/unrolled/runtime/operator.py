@@ -35,6 +35,8 @@ _TAKES: dict[str, dict[str, float | None]] = {
     "ThresholdedRelu": {"alpha": 1.0},
 }
 
+ACTIVATIONS = tuple(_TAKES)
+
 
 class Activation(Struct, frozen=True):
     """An activation function by its ONNX name.
