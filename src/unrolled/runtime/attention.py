@@ -93,7 +93,11 @@ class Attention:
         if self.query is None or self.score is None:
             return query @ keys.transpose(0, 2, 1)
         hidden: Array = (query @ self.query)[:, :, None] + keys[:, None]
-        scores: Array = np.tanh(hidden, out=hidden) @ self.score
+        np.tanh(hidden, out=hidden)
+        # OpenBLAS's product with a vector computes on lanes that nobody wrote and throws them away;
+        # where they hold a signalling NaN, numpy would warn of it.
+        with np.errstate(invalid="ignore"):
+            scores: Array = hidden @ self.score
         return scores
 
     def __call__(
