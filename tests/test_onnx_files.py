@@ -437,3 +437,13 @@ def test_a_file_is_read_the_same_from_a_path_and_from_bytes(tmp_path) -> None:
     left, right = read_model(path, max_bytes=1 << 20), read_model(lstm_model(), max_bytes=1 << 20)
     assert left.graph.constants.keys() == right.graph.constants.keys()
     assert (left.source, right.source) == (str(path), "the model")
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "GlobalAveragePool", "LayerNormalization"])
+def test_a_mean_over_nothing_is_nan_without_a_warning(op: str) -> None:
+    extra = {"k": np.ones(0, np.float32)} if op == "LayerNormalization" else {}
+    node = write.node(op, ["x", *extra], ["y"])
+    x, y = (write.value(name, (None, None, None)) for name in "xy")
+    model = load(write.model([node], [x], [y], extra))
+    found = model.run({"x": np.zeros((1, 2, 0))})["y"]
+    assert np.isnan(found).all()

@@ -69,7 +69,8 @@ def integers(value: Any) -> list[int]:
     array = np.asarray(value)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"expected whole numbers, got {array.dtype}")
-    return [int(each) for each in array.reshape(-1)]
+    found: list[int] = array.reshape(-1).tolist()
+    return found
 
 
 def scalar(value: Any) -> Any:

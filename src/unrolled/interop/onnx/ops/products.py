@@ -89,12 +89,19 @@ def reduce_sum(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
     return np.asarray(x.sum(axes, dtype=x.dtype, keepdims=keep))
 
 
+def mean_of(x: Array, axes: tuple[int, ...], *, keep: bool = True) -> Array:
+    """Return the mean over `axes`; NaN, without numpy's warning, where there is nothing."""
+    if not x.size:
+        return np.asarray(x.sum(axes, keepdims=keep) / x.dtype.type(0))
+    return np.asarray(x.mean(axes, keepdims=keep))
+
+
 def reduce_mean(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
     """The mean."""
     if x.dtype.kind in "iu":
         count = math.prod(x.shape[axis] for axis in axes)
         return np.asarray(x.sum(axes, dtype=x.dtype, keepdims=keep) // count)
-    return np.asarray(x.mean(axes, keepdims=keep))
+    return mean_of(x, axes, keep=keep)
 
 
 def reduce_prod(x: Array, axes: tuple[int, ...], keep: bool) -> Array:
@@ -197,9 +204,9 @@ def batch_normalization(
 def _normalised(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array, Array]:
     """Return (x - mean) / sqrt(var + epsilon), the mean and 1 / sqrt(var + epsilon)."""
     wide = x.astype(np.float32) if x.dtype == np.float16 else x
-    mean = wide.mean(axes, keepdims=True)
+    mean = mean_of(wide, axes)
     centred = wide - mean
-    inverse = 1 / np.sqrt(np.square(centred).mean(axes, keepdims=True) + wide.dtype.type(epsilon))
+    inverse = 1 / np.sqrt(mean_of(np.square(centred), axes) + wide.dtype.type(epsilon))
     return np.asarray(centred * inverse), mean, np.asarray(inverse)
 
 

@@ -82,7 +82,11 @@ def unsqueeze(call: Call, x: Array, axes: Array | None = None) -> Array:
     """Return x with dimensions of size 1 at `axes` of the result."""
     given = call.need("axes") if call.opset < 13 else integers(axes)
     rank = x.ndim + len(given)
-    return np.expand_dims(x, tuple(axis_of(axis, rank) for axis in given))
+    places = {axis_of(axis, rank) for axis in given}
+    if len(places) < len(given):
+        raise ValueError(f"the axes {given} name one place twice")
+    sizes = iter(x.shape)
+    return x.reshape([1 if axis in places else next(sizes) for axis in range(rank)])
 
 
 def concat(call: Call, *parts: Array) -> Array:

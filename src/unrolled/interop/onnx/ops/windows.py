@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unrolled.interop.onnx.ops.call import MAX_PRODUCTS, Array, Call
+from unrolled.interop.onnx.ops.products import mean_of
 
 AUTO_PAD = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 # Places of one kernel: beyond it, a small file could keep a machine busy.
@@ -264,7 +265,7 @@ def average_pool(call: Call, x: Array) -> Array:
 
 def global_average_pool(call: Call, x: Array) -> Array:
     """The mean of each channel."""
-    return np.asarray(x.mean(tuple(range(2, x.ndim)), keepdims=True))
+    return mean_of(x, tuple(range(2, x.ndim)))
 
 
 def global_max_pool(call: Call, x: Array) -> Array:
