@@ -25,9 +25,9 @@ from unrolled.cli.common import say
 def command(model: str, kind: str, out: Path, seed: int, quiet: bool) -> None:
     """Write MODEL in a format that other runtimes read.
 
-    A classifier is one ONNX file. A translator is two, an encoder and one step of its decoder,
-    named NAME-encoder.onnx and NAME-decoder.onnx. The numbers are compared with our own on random
-    ragged batches before anything is written: in ONNX Runtime where it is installed.
+    A classifier or a tagger is one ONNX file. A translator is two, an encoder and one step of its
+    decoder, named NAME-encoder.onnx and NAME-decoder.onnx. The numbers are compared with our own on
+    random ragged batches before anything is written: in ONNX Runtime where it is installed.
 
     Example: unrolled export model/ --to onnx --out model.onnx
     """
