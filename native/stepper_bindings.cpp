@@ -324,7 +324,7 @@ class Stepper {
                             &states[0],
                             backward};
     const double work = static_cast<double>(work_) * static_cast<double>(rows);
-    std::optional<nb::gil_scoped_release> release;
+    std::optional<WithoutGil> release;
     if (work >= kWorthReleasing) release.emplace();
     run_step<T>(*table_, layers_, call, Arena::of_this_thread());
   }
