@@ -9,6 +9,7 @@ import numpy as np
 
 from unrolled.interop.keras import activations
 from unrolled.interop.keras.kinds import (
+    MAX_STEPS,
     Array,
     Config,
     Context,
@@ -55,7 +56,7 @@ def _embedding(config: Config, weights: Weights, context: Context) -> Run:
         ids = only(config, inputs).array.astype(np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= rows):
             worst = ids.min() if ids.min() < 0 else ids.max()
-            raise ValueError(f"layer {config.name!r}: ids must lie in 0..{rows - 1}, got {worst}")
+            raise config.error(f"ids must lie in 0..{rows - 1}, got {worst}")
         return [Value(table[ids], ids != 0 if masks else None)]
 
     return run
@@ -90,9 +91,8 @@ def _softmax(config: Config, weights: Weights, context: Context) -> Run:
         try:
             shown = np.broadcast_to(mask, x.shape)
         except ValueError:
-            raise ValueError(
-                f"layer {config.name!r}: a mask of shape {list(mask.shape)} does not fit an input "
-                f"of shape {list(x.shape)}"
+            raise config.error(
+                f"a mask of shape {list(mask.shape)} does not fit an input of shape {list(x.shape)}"
             ) from None
         y = activations.softmax(np.where(shown, x, np.asarray(-1e9, x.dtype)), axis[0])
         return [Value(np.where(shown, y, 0).astype(x.dtype), mask)]
@@ -192,7 +192,7 @@ def _permute(config: Config, weights: Weights, context: Context) -> Function:
 
 
 def _repeat(config: Config, weights: Weights, context: Context) -> Function:
-    times = config.integer("n")
+    times = config.integer("n", most=MAX_STEPS)
     return lambda x: np.repeat(x[:, None], times, axis=1)
 
 

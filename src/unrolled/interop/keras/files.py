@@ -95,6 +95,11 @@ class Store:
             for place, value in file.arrays.items()
         }
 
+    def label(self, folder: str) -> str:
+        """Return the name of the layer that a Keras 3 file keeps in a folder, else the folder."""
+        plain = folder.removeprefix("layers/")
+        return plain if "/" in plain else self._file.text(f"{folder}/vars", "name") or plain
+
     def layer(self, name: str) -> dict[str, Array]:
         """Return a layer's weights in the order of a Keras 2 file, by their names there."""
         found = {}

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from unrolled.errors import InteropError
 
 Array = NDArray[Any]
-MAX_SIZE = 1 << 31
+# Sizes beyond these are damage: weights bear out the first, nothing bears out the second.
+MAX_SIZE, MAX_STEPS = 1 << 28, 1 << 16
 
 
 class Value(NamedTuple):
@@ -70,13 +71,15 @@ class Config:
             raise self.error(f"{key} must be a number, got {value!r}")
         return float(value)
 
-    def integer(self, key: str, default: int | None = None, least: int = 1) -> int:
-        """Return a setting that is an integer of at least `least`; one in a list of one is it."""
+    def integer(
+        self, key: str, default: int | None = None, least: int = 1, most: int = MAX_SIZE
+    ) -> int:
+        """Return a setting that is an integer of `least` to `most`; one in a list of one is it."""
         value = self.values.get(key, default)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value < MAX_SIZE:
-            raise self.error(f"{key} must be an integer of at least {least}, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise self.error(f"{key} must be an integer of {least} to {most}, got {value!r}")
         return value
 
     def integers(self, key: str, default: list[int] | None = None) -> list[int]:

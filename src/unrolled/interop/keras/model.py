@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unrolled.errors import InteropError
 from unrolled.interop.imported import describe_layer
 from unrolled.interop.keras import network
 from unrolled.interop.keras.graph import Ref
@@ -50,11 +51,12 @@ class KerasModel:
     def run(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
         """Return every output by name for arrays by the names of the inputs, the batch first.
 
-        Raises ValueError for a name that is missing or unknown, and for a shape that does not fit.
+        Raises InteropError for a name that is missing or unknown, and a shape that does not fit.
         """
         if set(inputs) != set(self.inputs):
-            raise ValueError(
-                f"the inputs are {', '.join(self.inputs)}; got {', '.join(inputs) or 'nothing'}"
+            raise InteropError(
+                f"{self.source}: the inputs are {', '.join(self.inputs)}; "
+                f"got {', '.join(inputs) or 'nothing'}"
             )
         layers = {layer.name: layer for layer in self.network.graph.layers}
         values = [_input(name, layers.get(name), inputs[name]) for name in self.inputs]
@@ -65,12 +67,12 @@ class KerasModel:
         """Return the output for an array, or a list of outputs where there are several.
 
         A model of several inputs takes a list of arrays, in the order of `inputs`, or a dict.
-        Raises ValueError where they do not fit.
+        Raises InteropError where they do not fit.
         """
         if not isinstance(x, Mapping):
             parts = list(x) if len(self.inputs) > 1 and isinstance(x, (list, tuple)) else [x]
             if len(parts) != len(self.inputs):
-                raise ValueError(
+                raise InteropError(
                     f"takes a list of {len(self.inputs)} arrays for {', '.join(self.inputs)}"
                 )
             x = dict(zip(self.inputs, parts, strict=True))
@@ -109,7 +111,7 @@ def _input(name: str, layer: Config | None, given: ArrayLike) -> Value:
         )
         if not fits:
             wanted = ["any" if size is None else size for size in shape]
-            raise ValueError(
+            raise InteropError(
                 f"the input {name!r} must have shape {wanted}, got {list(x.shape)}".replace(
                     "'any'", "any"
                 )
@@ -120,7 +122,7 @@ def _input(name: str, layer: Config | None, given: ArrayLike) -> Value:
     elif x.dtype.kind == "f" and x.dtype != np.float64:
         x = x.astype(np.float32)
     elif x.dtype.kind not in "fiub":
-        raise ValueError(f"the input {name!r} must hold numbers, got {x.dtype}")
+        raise InteropError(f"the input {name!r} must hold numbers, got {x.dtype}")
     return Value(x)
 
 

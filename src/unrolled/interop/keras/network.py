@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unrolled.errors import did_you_mean
+from unrolled.errors import InteropError, did_you_mean
 from unrolled.interop.keras import recurrent
 from unrolled.interop.keras.basic import BASIC
 from unrolled.interop.keras.graph import MODELS, Call, Graph, Ref, is_operation, parse, places
@@ -114,7 +114,7 @@ def run(network: Network, values: list[Value]) -> list[Value]:
 
 def _known(known: Mapping[Ref, Value], ref: Ref) -> Value:
     if ref not in known:
-        raise ValueError(f"layer {ref.layer!r} has no output {ref.tensor}")
+        raise InteropError(f"layer {ref.layer!r} has no output {ref.tensor}")
     return known[ref]
 
 
@@ -122,11 +122,16 @@ def _run_call(network: Network, call: Call, known: Mapping[Ref, Value]) -> list[
     function = network.runs[call.layer]
     arguments = [_fill(each, known) for each in call.arguments]
     keywords = {key: _fill(value, known) for key, value in call.keywords.items()}
-    if isinstance(function, Operation):
-        plain = [_arrays(each) for each in arguments]
-        return [Value(function.run(function.config, *plain))]
-    inputs = [value for each in arguments for value in _values(each)]
-    return function(_with_masks(inputs, keywords.get("mask")), keywords)
+    try:
+        if isinstance(function, Operation):
+            return [Value(function.run(function.config, *[_arrays(each) for each in arguments]))]
+        inputs = [value for each in arguments for value in _values(each)]
+        return function(_with_masks(inputs, keywords.get("mask")), keywords)
+    except (ValueError, IndexError, TypeError, ArithmeticError, MemoryError) as error:
+        shapes = [list(part.array.shape) for each in arguments for part in _values(each)]
+        raise InteropError(
+            f"layer {call.layer!r} cannot take inputs of shapes {shapes}: {error}"
+        ) from error
 
 
 def _fill(value: Any, known: Mapping[Ref, Value]) -> Any:

@@ -190,7 +190,9 @@ def run_masked(
         y, last = layer(x, given)
     else:
         if mask.shape != x.shape[:2]:
-            raise ValueError(f"the mask has shape {list(mask.shape)}, expected {list(x.shape[:2])}")
+            raise InteropError(
+                f"a mask of shape {list(mask.shape)} for steps of {list(x.shape[:2])}"
+            )
         front = np.argsort(~mask, axis=1, kind="stable")
         packed = np.take_along_axis(x, front[:, :, None], axis=1)
         y, last = layer(packed, given, mask.sum(axis=1))

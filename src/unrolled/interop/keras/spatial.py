@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from unrolled.interop.keras import activations
 from unrolled.interop.keras.kinds import (
+    MAX_STEPS,
     Array,
     Config,
     Context,
@@ -36,9 +37,12 @@ def _conv(config: Config, weights: Weights, context: Context) -> Function:
     """Y[t] = f(sum over k of x[t s + k d] W[k] + b), W [K, I / groups, filters]."""
     config.choice("data_format", "channels_last", "channels_last", None)
     padding = config.choice("padding", "valid", "valid", "same", "causal")
-    size, stride = config.integer("kernel_size"), config.integer("strides", 1)
+    size, stride = config.integer("kernel_size", most=MAX_STEPS), config.integer("strides", 1)
     dilation, groups = config.integer("dilation_rate", 1), config.integer("groups", 1)
     filters = config.integer("filters")
+    reach = dilation * (size - 1) + 1
+    if reach > MAX_STEPS:
+        raise config.error(f"a kernel of {size} with dilation {dilation} is too wide")
     check_shape(config, "the kernel", weights[0], size, None, filters)
     if filters % groups:
         raise config.error(f"{filters} filters in {groups} groups")
@@ -53,11 +57,7 @@ def _conv(config: Config, weights: Weights, context: Context) -> Function:
 
     def run(x: Array) -> Array:
         if x.ndim != 3 or x.shape[2] != width * groups:
-            raise ValueError(
-                f"layer {config.name!r}: the input must be [N, T, {width * groups}], "
-                f"got {list(x.shape)}"
-            )
-        reach = dilation * (size - 1) + 1
+            raise config.error(f"the input must be [N, T, {width * groups}], got {list(x.shape)}")
         padded = np.pad(x, ((0, 0), _padding(padding, x.shape[1], reach, stride), (0, 0)))
         seen = _windows(config, padded, reach, stride)[..., ::dilation]
         parts = [
@@ -82,9 +82,7 @@ def _padding(kind: str, steps: int, reach: int, stride: int) -> tuple[int, int]:
 def _windows(config: Config, x: Array, reach: int, stride: int) -> Array:
     """Return what each output sees of x [N, T, I]: [N, outputs, I, reach]."""
     if x.shape[1] < reach:
-        raise ValueError(
-            f"layer {config.name!r}: reads {reach} steps at once, the input has {x.shape[1]}"
-        )
+        raise config.error(f"reads {reach} steps at once, the input has {x.shape[1]}")
     return sliding_window_view(x, reach, axis=1)[:, ::stride]
 
 
@@ -92,7 +90,7 @@ def _pool(reduce: Callable[..., Array], empty: float) -> Kind:
     def make(config: Config, weights: Weights, context: Context) -> Function:
         config.choice("data_format", "channels_last", "channels_last", None)
         padding = config.choice("padding", "valid", "valid", "same")
-        size = config.integer("pool_size", 2)
+        size = config.integer("pool_size", 2, most=MAX_STEPS)
         stride = size if config.get("strides") is None else config.integer("strides")
 
         def run(x: Array) -> Array:
@@ -131,7 +129,7 @@ def _global_average(config: Config, weights: Weights, context: Context) -> Run:
 def _pad(config: Config, weights: Weights, context: Context) -> Function:
     ends = config.integers("padding", [1])
     before, after = (ends[0], ends[0]) if len(ends) == 1 else (ends[0], ends[-1])
-    if min(ends) < 0 or len(ends) > 2:
+    if min(ends) < 0 or max(ends) > MAX_STEPS or len(ends) > 2:
         raise config.error(f"padding must be one or two counts, got {ends}")
     return lambda x: np.pad(x, ((0, 0), (before, after), (0, 0)))
 

@@ -89,7 +89,7 @@ def _folders(store: Store) -> dict[str, dict[str, Found]]:
         if match is None or store.arrays[place].ndim == 0:
             continue
         way = (match["way"] or "").removesuffix("_layer")
-        name = match["layer"].removeprefix("layers/")
+        name = store.label(match["layer"])
         triple = found.setdefault(name, {}).setdefault(way, Found([], []))
         triple.weights.append(store.arrays[place])
         triple.names.append(place)
