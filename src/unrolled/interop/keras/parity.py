@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,11 @@ def compare(path: Path, model: KerasModel, *, own_code: bool, weights: bool) -> 
         return "not checked: functions of your own stand for layers that Keras cannot load"
     if weights:
         return "not checked: architecture and weights are in two files"
-    if importlib.util.find_spec("keras") is None:
-        return "not checked: keras is not installed"
     try:
-        import keras
-
+        keras: Any = importlib.import_module("keras")
+    except ImportError as error:
+        return f"not checked: keras cannot be imported ({error})"
+    try:
         theirs = keras.models.load_model(path, compile=False, safe_mode=True)
         inputs = [_random(model, ref) for ref in model.network.graph.inputs]
         found = theirs.predict(inputs if len(inputs) > 1 else inputs[0], verbose=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ def compare(path: Path, contents: Contents, found: Imported) -> str:
     torch reads the file itself where it can do so without running code of the file. Each layer
     runs as torch.nn on random input. Raises InteropError where an array or an output differs.
     """
-    if importlib.util.find_spec("torch") is None:
+    try:
+        torch: Any = importlib.import_module("torch")
+    except ImportError:
         return "not checked: torch is not installed"
-    import torch
-
     said = []
     if contents.kind == "TorchScript":
         said.append("arrays not compared, as torch would run code of the archive to read them")
@@ -47,11 +47,7 @@ def compare(path: Path, contents: Contents, found: Imported) -> str:
 def _compare_arrays(torch: Any, path: Path, contents: Contents) -> str:
     """Compare each array with a tensor of the same content that torch reads."""
     if contents.kind == "safetensors":
-        if importlib.util.find_spec("safetensors.torch") is None:
-            return "arrays not compared: safetensors cannot make tensors"
-        from safetensors.torch import load_file
-
-        theirs = load_file(path)
+        theirs = importlib.import_module("safetensors.torch").load_file(path)
     else:
         try:
             theirs = torch.load(path, map_location="cpu", weights_only=True)
