@@ -61,8 +61,9 @@ void expect(const char* name, const A& array, std::initializer_list<int64_t> sha
 template <class T>
 class PackedLayer {
  public:
-  PackedLayer(const std::string& cell, const std::vector<Parameters<T>>& directions)
-      : table_(&kernels<T>()), directions_(static_cast<int>(directions.size())) {
+  PackedLayer(const std::string& cell, const std::vector<Parameters<T>>& directions,
+              const std::string& precision)
+      : table_(table_of(precision)), directions_(static_cast<int>(directions.size())) {
     check(directions_ == 1 || directions_ == 2, "a layer has one or two directions");
     const auto& [ih, hh, b_ih, b_hh, hr] = directions[0];
     const int64_t P = static_cast<int64_t>(hh.shape(1));
@@ -70,6 +71,10 @@ class PackedLayer {
     size_ = {cell_by_name(cell, hr.has_value()), static_cast<int64_t>(ih.shape(1)), H, P};
     check(size_.inputs > 0 && H > 0 && P > 0, "a layer needs I, H, P > 0");
     checked_product(gates_of(size_.cell) * H, size_.inputs + P, 64);
+    check(precision == "float32" || sizeof(T) == sizeof(double) || !hr,
+          "a layer with a projection has no low precision; expected float32");
+    check(precision.rfind("int8", 0) != 0 || (size_.inputs <= kMaxSummed && H <= kMaxSummed),
+          "int8 sums at most " + std::to_string(kMaxSummed) + " products");
     for (const Parameters<T>& direction : directions) pack(direction);
   }
   PackedLayer(const PackedLayer&) = delete;
@@ -119,6 +124,18 @@ class PackedLayer {
   PackedView<T> view() const { return {table_, size_, packed_[0].get(), directions_}; }
 
  private:
+  // Of two numbers of at most 127 each, so that a sum is below 2^31.
+  static constexpr int64_t kMaxSummed = 130000;
+
+  static const Kernels<T>* table_of(const std::string& precision) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return &kernels_of(precision);
+    } else {
+      check(precision == "float64", "a float64 layer has no precision '" + precision + "'");
+      return &kernels<T>();
+    }
+  }
+
   void pack(const Parameters<T>& direction) {
     const auto& [ih, hh, b_ih, b_hh, hr] = direction;
     const int64_t rows = gates_of(size_.cell) * size_.hidden;
@@ -145,8 +162,9 @@ class PackedLayer {
 template <class T>
 void bind_layer(nb::module_& m, const char* name) {
   nb::class_<PackedLayer<T>>(m, name)
-      .def(nb::init<const std::string&, const std::vector<Parameters<T>>&>(), nb::arg("cell"),
-           nb::arg("directions").noconvert())
+      .def(nb::init<const std::string&, const std::vector<Parameters<T>>&, const std::string&>(),
+           nb::arg("cell"), nb::arg("directions").noconvert(),
+           nb::arg("precision") = sizeof(T) == sizeof(float) ? "float32" : "float64")
       .def("run", &PackedLayer<T>::run, nb::arg("x").noconvert(), nb::arg("h").noconvert(),
            nb::arg("c").noconvert().none(), nb::arg("lengths").noconvert().none(),
            nb::arg("y").noconvert(), nb::arg("h_n").noconvert(), nb::arg("c_n").noconvert().none());

@@ -15,6 +15,9 @@ def available_isas() -> list[str]:
 def set_isa(name: str) -> None:
     """Force an instruction set by name; an empty name returns to the default choice."""
 
+def int8_instructions() -> str:
+    """What multiplies 8-bit integers in the set in use: "avx512-vnni", "pairs" or "plain"."""
+
 def num_threads() -> int:
     """Threads that one call may use."""
 
@@ -47,7 +50,9 @@ _Parameters = tuple[_Floats, _Floats, _Floats | None, _Floats | None, _Floats | 
 class LayerF32:
     """One recurrent layer with float32 weights packed for the kernels; immutable."""
 
-    def __init__(self, cell: str, directions: Sequence[_Parameters]) -> None: ...
+    def __init__(
+        self, cell: str, directions: Sequence[_Parameters], precision: str = ...
+    ) -> None: ...
     def run(
         self,
         x: _Floats,

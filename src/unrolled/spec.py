@@ -24,6 +24,7 @@ Pooling = Literal["last", "mean", "max", "attention"]
 Tokens = Literal["char", "word", "bpe"]
 Task = Literal["classify", "translate"]
 Engine = Literal["auto", "reference", "torch", "native"]
+Precision = Literal["float32", "bf16", "int8"]
 
 GATES: dict[str, int] = {"rnn": 1, "lstm": 4, "gru": 3}
 
@@ -233,7 +234,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     """`config.json` of a model folder.
 
     `fingerprint` is the SHA-256 of `model.safetensors`; `versions` and `data_hash` say what made
-    it.
+    it. `precision` is how recurrent weights are stored and, unless told otherwise, run.
     """
 
     format_version: int
@@ -242,6 +243,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     data: DataSpec
     training: TrainSpec
     token_dropout: float = 0.0
+    precision: Precision = "float32"
     fingerprint: str = ""
     data_hash: str = ""
     versions: dict[str, str] = {}

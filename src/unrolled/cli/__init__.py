@@ -29,6 +29,7 @@ VERBS = {
     "predict": "Answer for every row of a file, or every line of stdin.",
     "explain": "Show what a model looked at, as one HTML page.",
     "inspect": "Show a model's layers, shapes and parameters, drawn unrolled.",
+    "export": "Write a model with recurrent weights of fewer bits.",
     "demo": "Train spelling-to-sound on the CMU dictionary and show what it learned.",
     "bench": "Time our layers against their peers, turn about.",
 }

@@ -31,23 +31,12 @@ def command(
 
     Example: unrolled evaluate model/ test.csv
     """
-    from unrolled.data.read import labels, read_pairs, read_table, texts
-    from unrolled.runtime.model import ClassifierModel, load
-    from unrolled.tasks.evaluate import evaluate_classifier, evaluate_translator
+    from unrolled.runtime.model import load
+    from unrolled.tasks.evaluate import evaluate_table, read_examples
 
     loaded = load(model)
-    names = (source or loaded.config.data.source, target or loaded.config.data.target)
-    if isinstance(loaded, ClassifierModel):
-        table = read_table(data, columns=names, format=kind)
-        where = [table.where(i, names[1]) for i in range(len(table))]
-        metrics = evaluate_classifier(
-            loaded, texts(table, names[0]), labels(table, names[1]), where
-        )
-    else:
-        table = read_pairs(data, *names, format=kind)
-        metrics = evaluate_translator(
-            loaded, texts(table, names[0]), texts(table, names[1]), beam=beam
-        )
+    table = read_examples(loaded, data, format=kind, source=source, target=target)
+    metrics = evaluate_table(loaded, table, beam=beam)
     if as_json:
         write_json(metrics)
     else:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from unrolled import _native
 from unrolled.shapes import cell_name
-from unrolled.spec import RecurrentSpec
+from unrolled.spec import Precision, RecurrentSpec
 
 Array = NDArray[np.floating]
 Layer: TypeAlias = "_native.LayerF32 | _native.LayerF64"
@@ -18,10 +18,14 @@ Stepper: TypeAlias = "_native.StepperF32 | _native.StepperF64"
 Parameters: TypeAlias = tuple[Array, Array, Array | None, Array | None, Array | None]
 
 
-def pack(spec: RecurrentSpec, directions: list[Parameters]) -> Layer:
-    """Return torch's weights of the D directions of one layer, laid out for the kernels."""
-    kind = _native.LayerF64 if directions[0][0].dtype == np.float64 else _native.LayerF32
-    return kind(cell_name(spec), directions)
+def pack(spec: RecurrentSpec, directions: list[Parameters], precision: Precision) -> Layer:
+    """Return torch's weights of the D directions of one layer, laid out for the kernels.
+
+    float64 weights make a float64 layer, which `precision` "float32" leaves as it is.
+    """
+    if directions[0][0].dtype == np.float64:
+        return _native.LayerF64(cell_name(spec), directions)
+    return _native.LayerF32(cell_name(spec), directions, precision)
 
 
 def stepper(

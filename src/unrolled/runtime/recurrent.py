@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self, TypeAlias, cast, overload
+from typing import Any, Self, TypeAlias, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,7 @@ from unrolled.runtime.rows import check_out, frames, plain
 from unrolled.runtime.session import Session, SessionPool
 from unrolled.runtime.state import fingerprint
 from unrolled.shapes import check_shapes, check_spec, spec_from_shapes, suffixes
-from unrolled.spec import Merge, Nonlinearity, RecurrentSpec, Reset
+from unrolled.spec import Merge, Nonlinearity, Precision, RecurrentSpec, Reset
 
 Stacked: TypeAlias = Array | tuple[Array, ...]
 State: TypeAlias = Stacked | tuple[Stacked, Stacked]
@@ -26,22 +26,32 @@ class Recurrent:
     """A stack of recurrent layers over weights with torch's names; state goes in and comes out.
 
     Equations and shapes are those of `unrolled.nn.RNN`, `LSTM` and `GRU`; the batch comes first.
-    Computes in float64 where `weights` are float64, else in float32. Raises ValueError where the
-    weights' names or shapes are not those of `spec`.
+    Computes in float64 where `weights` are float64, else in float32. With `precision` "bf16" or
+    "int8" the products of x and h are of fewer bits, see `unrolled.precision`; states, gates and
+    outputs stay float32. Raises ValueError where the weights' names or shapes are not those of
+    `spec`, and for a low precision of float64 weights or of an LSTM with a projection.
     """
 
-    def __init__(self, spec: RecurrentSpec, weights: Mapping[str, ArrayLike]) -> None:
+    def __init__(
+        self,
+        spec: RecurrentSpec,
+        weights: Mapping[str, ArrayLike],
+        *,
+        precision: Precision = "float32",
+    ) -> None:
         check_spec(spec)
         arrays = {name: np.asarray(value) for name, value in weights.items()}
         check_shapes(spec, {name: value.shape for name, value in arrays.items()})
         wide = any(value.dtype == np.float64 for value in arrays.values())
         self.dtype = np.dtype(np.float64 if wide else np.float32)
+        _check_precision(precision, spec, self.dtype)
         self.spec = spec
+        self.precision: Precision = precision
         self.weights: dict[str, Array] = {
             name: np.array(value, dtype=self.dtype, order="C") for name, value in arrays.items()
         }
         self._layers = [
-            engine.pack(spec, [self._parameters(suffix) for suffix in suffixes(spec, k)])
+            engine.pack(spec, [self._parameters(suffix) for suffix in suffixes(spec, k)], precision)
             for k in range(spec.num_layers)
         ]
         self._stepper = None if spec.bidirectional else self._new_stepper()
@@ -55,6 +65,7 @@ class Recurrent:
         merge: Merge = "concat",
         reset: Reset = "after",
         residual: bool = False,
+        precision: Precision = "float32",
     ) -> Self:
         """Return the layer of a torch.nn or `unrolled.nn` state_dict (arrays or CPU tensors).
 
@@ -69,7 +80,7 @@ class Recurrent:
             reset=reset,
             residual=residual,
         )
-        return cls(spec, arrays)
+        return cls(spec, arrays, precision=precision)
 
     def _parameters(self, suffix: str) -> engine.Parameters:
         get = self.weights.get
@@ -238,6 +249,17 @@ def _merge(spec: RecurrentSpec, y: Array) -> Array:
         return forward * backward
     total = forward + backward
     return total / 2 if spec.merge == "mean" else total
+
+
+def _check_precision(precision: Precision, spec: RecurrentSpec, dtype: np.dtype[Any]) -> None:
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision {precision!r}: expected float32, bf16 or int8")
+    if precision == "float32":
+        return
+    if dtype != np.float32:
+        raise ValueError(f"precision {precision!r} is for float32 weights, these are {dtype}")
+    if spec.proj_size:
+        raise ValueError(f"precision {precision!r}: an LSTM with a projection runs in float32 only")
 
 
 def _check_lengths(

@@ -3,14 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from unrolled.data.read import labels, read_pairs, read_table, texts
 from unrolled.data.vocab import LabelVocabulary, normalise
-from unrolled.runtime.model import ClassifierModel, TranslatorModel
+from unrolled.runtime.model import ClassifierModel, Model, TranslatorModel
 from unrolled.spec import VocabularySpec
 from unrolled.train.metrics import bleu, class_metrics, group_references, sequence_error_rates
+
+
+class Labelled(NamedTuple):
+    """Inputs and wanted answers of a file, and the place of each."""
+
+    sources: list[str]
+    targets: list[str]
+    where: list[str]
+
+
+def read_examples(
+    model: Model,
+    data: str,
+    *,
+    format: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
+) -> Labelled:
+    """Read labelled data as the model was trained to; `data` may be `-` for standard input."""
+    names = (source or model.config.data.source, target or model.config.data.target)
+    if isinstance(model, ClassifierModel):
+        table = read_table(data, columns=names, format=format)
+        wanted = labels(table, names[1])
+    else:
+        table = read_pairs(data, *names, format=format)
+        wanted = texts(table, names[1])
+    where = [table.where(i, names[1]) for i in range(len(table))]
+    return Labelled(texts(table, names[0]), wanted, where)
+
+
+def evaluate_table(model: Model, table: Labelled, *, beam: int = 1) -> dict[str, Any]:
+    """Return the metrics of a model's task on labelled data."""
+    if isinstance(model, ClassifierModel):
+        return evaluate_classifier(model, table.sources, table.targets, table.where)
+    return evaluate_translator(model, table.sources, table.targets, beam=beam)
+
+
+def answers(model: Model, sources: Sequence[str], *, beam: int = 1) -> list[str]:
+    """Return the model's one answer to each text."""
+    if isinstance(model, ClassifierModel):
+        return model.classify(list(sources)).labels
+    return [best[0].text for best in model.translate(list(sources), beam=beam).answers]
 
 
 def evaluate_classifier(
