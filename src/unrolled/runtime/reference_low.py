@@ -27,7 +27,9 @@ def product(weight: Array, values: Array, precision: Precision) -> Array:
         return from_bf16(to_bf16(weight)) @ values
     q, a = to_int8(weight)
     p, b = to_int8(values[None])
-    return (a * b[0]) * (q.astype(np.int32) @ p[0].astype(np.int32)).astype(np.float32)
+    sums = q.astype(np.int32) @ p[0].astype(np.int32)
+    result: Array = (a * b[0]) * sums.astype(np.float32)
+    return result
 
 
 def step(
