@@ -50,10 +50,8 @@ def command(
         write_json(report)
     else:
         sys.stdout.write(_table(report))
-    slow = {"pairs": "without AVX512-VNNI", "plain": "by a plain loop"}
-    how = slow.get(_native.int8_instructions())
-    if precision == "int8" and how is not None:
-        say(f"this machine multiplies int8 {how}: smaller, not much faster", quiet=quiet)
+    if precision == "int8" and _native.int8_instructions() == "plain":
+        say("this machine has no kernel for int8: the model is smaller but slower", quiet=quiet)
     say(f"wrote {out}", quiet=quiet)
 
 
