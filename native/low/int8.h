@@ -67,12 +67,12 @@ struct Int8 {
     *scale = row != nullptr ? scale_of(row, depth, &inverse) : 0;
     int32_t sum = 0;
     for (int64_t k = 0; k < depth; k += per_word, to += stride) {
-      int8_t codes[per_word] = {};
+      *to = 0;
       for (int j = 0; row != nullptr && j < per_word && k + j < depth; ++j) {
-        codes[j] = static_cast<int8_t>(quantise(row[k + j], inverse));
-        sum += codes[j];
+        const int code = quantise(row[k + j], inverse);
+        *to |= static_cast<Word>(code & 0xff) << (8 * j);
+        sum += code;
       }
-      std::memcpy(to, codes, sizeof codes);
     }
     *start = -zero * sum;
   }
@@ -226,11 +226,11 @@ struct Int8 {
         for (int v = 0; v < V; ++v) {
           I32 total = {};
           for (int64_t k = 0; k < words; ++k) {
-            int8_t w[lanes * per_word];
-            std::memcpy(w, b + p * panel + (k * V + v) * lanes, sizeof w);
-            for (int lane = 0; lane < lanes; ++lane)
-              for (int j = 0; j < per_word; ++j)
-                total[lane] += w[lane * per_word + j] * rows[r].codes[k * per_word + j];
+            I32 four;
+            std::memcpy(&four, b + p * panel + (k * V + v) * lanes, sizeof four);
+            const Code* codes = rows[r].codes + k * per_word;
+            for (int j = 0; j < per_word; ++j)
+              total += ((four << (24 - 8 * j)) >> 24) * static_cast<int32_t>(codes[j]);
           }
           sum[r][p][v] = total;
         }
