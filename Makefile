@@ -8,11 +8,11 @@ BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 NATIVE := $(wildcard native/*.h native/*.cpp native/*/*.h native/*/*.cpp) CMakeLists.txt
 
-.PHONY: help demo test lint bench quality docs clean install
+.PHONY: help demo test lint bench fuzz sanitize aarch64 quality docs package clean install
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -36,6 +36,21 @@ $(BENCH_STAMP): $(STAMP)
 bench: $(BENCH_STAMP)  ## time our layers and their peers, write bench-out/ (ARGS="--grid full")
 	@$(BIN)/unrolled bench $(ARGS)
 
+fuzz: $(STAMP)  ## the native engine on thousands of random layers, new ones each time
+	@$(BIN)/python -m pytest -q tests/agree/test_native_fuzz.py --hypothesis-profile=fuzz $(ARGS)
+
+sanitize: $(STAMP)  ## the native engine's tests under the address, undefined and thread sanitizers
+	@native/sanitize/run.sh address $(BIN)/python $(ARGS)
+	@native/sanitize/run.sh thread $(BIN)/python $(ARGS)
+
+CROSS := aarch64-linux-gnu-g++
+aarch64:  ## compile the engine for aarch64 and run its check under qemu
+	@command -v $(CROSS) >/dev/null || { \
+	  echo "make aarch64 needs $(CROSS) (Debian: apt install g++-aarch64-linux-gnu)"; exit 1; }
+	@CXX=$(CROSS) LDFLAGS=-static native/check/build.sh build/aarch64
+	@if command -v qemu-aarch64 >/dev/null; then qemu-aarch64 build/aarch64/check; \
+	else echo "compiled; without qemu-aarch64 (Debian: apt install qemu-user) the check cannot run"; fi
+
 quality: $(STAMP)  ## train on public data sets: make quality DATA=folder [ROWS="trec g2p-fre"]
 	@$(BIN)/python -m bench.quality --data $(DATA) $(ROWS)
 
@@ -47,6 +62,10 @@ $(DOCS_STAMP): $(STAMP)
 docs: $(DOCS_STAMP)  ## build the documentation into docs/_build/html; warnings are errors
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+package: $(STAMP)  ## build the wheel into dist/, install it where nothing else is, load and run models
+	@rm -rf dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+	@UNROLLED_WHEEL=$$(ls $(CURDIR)/dist/*.whl) $(BIN)/python -m pytest tests/test_install.py
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check .

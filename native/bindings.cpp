@@ -16,7 +16,11 @@ Unary unary_by_name(const std::string& name) {
   if (name == "exp") return Unary::exp;
   if (name == "tanh") return Unary::tanh;
   if (name == "sigmoid") return Unary::sigmoid;
-  throw std::invalid_argument("function '" + name + "': expected exp, tanh or sigmoid");
+  if (name == "elu") return Unary::elu;
+  if (name == "softplus") return Unary::softplus;
+  if (name == "softsign") return Unary::softsign;
+  throw std::invalid_argument("function '" + name +
+                              "': expected exp, tanh, sigmoid, elu, softplus or softsign");
 }
 
 template <class T>
@@ -29,7 +33,7 @@ void elementwise(const std::string& name, Flat<const T> x, Flat<T> out) {
                                 std::to_string(x.shape(0)));
   const Unary op = unary_by_name(name);
   const Kernels<T>& table = kernels<T>();
-  nb::gil_scoped_release release;
+  const WithoutGil release;
   table.unary(op, x.data(), out.data(), static_cast<int64_t>(x.shape(0)));
 }
 
@@ -37,6 +41,8 @@ void elementwise(const std::string& name, Flat<const T> x, Flat<T> out) {
 }  // namespace unrolled
 
 NB_MODULE(_native, m) {
+  // A thread that is still in a call when the interpreter ends keeps its layer: no fault of anyone's.
+  nb::set_leak_warnings(false);
   m.def("isa", [] { return std::string(unrolled::current_isa().name); });
   m.def("available_isas", &unrolled::available_isas);
   m.def("set_isa", &unrolled::set_isa, nb::arg("name"));
@@ -47,11 +53,13 @@ NB_MODULE(_native, m) {
   m.def("borrow_openmp", &unrolled::borrow_openmp, nb::arg("folder"));
   m.def("openmp_path", &unrolled::openmp_path);
   m.def("poison_scratch", &unrolled::Arena::set_poison, nb::arg("on"));
-  m.def("elementwise", &unrolled::elementwise<float>, nb::arg("function"), nb::arg("x"),
-        nb::arg("out"));
-  m.def("elementwise", &unrolled::elementwise<double>, nb::arg("function"), nb::arg("x"),
-        nb::arg("out"));
+  m.def("share_always", &unrolled::share_always, nb::arg("on"));
+  m.def("elementwise", &unrolled::elementwise<float>, nb::arg("function"), nb::arg("x").noconvert(),
+        nb::arg("out").noconvert());
+  m.def("elementwise", &unrolled::elementwise<double>, nb::arg("function"), nb::arg("x").noconvert(),
+        nb::arg("out").noconvert());
   unrolled::bind_layers(m);
   unrolled::bind_stepper(m);
   unrolled::bind_training(m);
+  unrolled::bind_crf(m);
 }

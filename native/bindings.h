@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <stdexcept>
@@ -14,9 +15,30 @@ namespace nb = nanobind;
 
 namespace unrolled {
 
+// While one lives, other Python threads run. Unlike nanobind's own, a thread that finds the interpreter
+// gone when it wants to go on stops here for good: before Python 3.14, taking the lock then ends the
+// thread by unwinding its stack, which no C++ frame on the way survives.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      for (;;) pause();
+    }
+  }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
 void bind_layers(nb::module_& m);
 void bind_stepper(nb::module_& m);
 void bind_training(nb::module_& m);
+void bind_crf(nb::module_& m);
 
 // What a bound layer holds. It stays with the layer, which the caller keeps alive.
 template <class T>
@@ -25,6 +47,7 @@ struct PackedView {
   Size size;
   const T* packed;  // of the forward direction
   int directions;
+  const CellOptions* options;  // of the forward direction
 };
 template <class T>
 PackedView<T> packed_view(nb::handle layer);
@@ -39,6 +62,29 @@ inline int64_t checked_product(int64_t a, int64_t b, int64_t c = 1) {
   check(!__builtin_mul_overflow(a, b, &product) && !__builtin_mul_overflow(product, c, &product),
         "the sizes of a layer overflow");
   return product;
+}
+
+inline int64_t checked_sum(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  check(!__builtin_add_overflow(a, b, &sum), "the sizes of a layer overflow");
+  return sum;
+}
+
+// Throws where an array or scratch memory of a layer would have more bytes than an address can tell.
+// Nothing in the engine is larger than one of these products of T, N, I, H, P and D.
+inline void check_sizes(const Size& size, int64_t steps, int64_t count, int64_t directions) {
+  check(steps >= 0 && count >= 0 && size.inputs > 0 && size.hidden > 0 && size.outputs > 0 &&
+            (directions == 1 || directions == 2),
+        "a layer needs T, N >= 0, I, H, P > 0 and one or two directions");
+  constexpr int64_t bytes = 64;
+  const int64_t widest = size.hidden > size.outputs ? size.hidden : size.outputs;
+  // Rows are padded to whole vectors, and scratch memory holds a block of tokens also where T is 0.
+  const int64_t width = checked_sum(checked_product(6, widest, directions), 1024);
+  const int64_t tokens = checked_product(checked_sum(steps, 1), checked_sum(count, 1024));
+  checked_product(tokens, width, bytes);
+  checked_product(tokens, size.inputs, bytes);
+  const int64_t rows = checked_product(gates_of(size.cell), checked_sum(widest, 64));
+  checked_product(rows, checked_sum(checked_sum(size.inputs, widest), 64), bytes);
 }
 
 inline Cell cell_by_name(const std::string& name, bool projected) {

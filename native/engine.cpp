@@ -16,6 +16,7 @@ namespace unrolled {
 namespace {
 
 std::atomic<bool> poison{false};
+std::atomic<bool> always_share{false};
 
 // Work below this many multiply-adds is done before a sleeping thread would wake.
 constexpr double kWorthSharing = 2e6;
@@ -47,7 +48,8 @@ struct Division {
     if (directions == 2 && threads % 2 == 0) division.teams = 2;
     const int members = threads / division.teams;
     if (members == 1) return division;
-    const double step = static_cast<double>(product_work(size)) * schedule.rows;
+    double step = static_cast<double>(product_work(size)) * schedule.rows;
+    if (always_share.load(std::memory_order_relaxed)) step = kWorthBarrier + 1;
     const bool big = product_work(size) * static_cast<int64_t>(sizeof(T)) > kCacheBytes;
     const int64_t rows = schedule.rows / members;
     if (panels >= members && step > kWorthBarrier)
@@ -74,7 +76,7 @@ struct Division {
 int threads_for(const Size& size, const Schedule& schedule, int directions) {
   const double work = static_cast<double>(product_work(size)) *
                       static_cast<double>(schedule.first_token[schedule.steps]) * directions;
-  if (work < kWorthSharing) return 1;
+  if (work < kWorthSharing && !always_share.load(std::memory_order_relaxed)) return 1;
   return num_threads();
 }
 
@@ -100,12 +102,16 @@ void run_on(Lease& lease, F work) {
 int64_t gates_of(Cell cell) {
   switch (cell) {
     case Cell::rnn_tanh:
-    case Cell::rnn_relu: return 1;
+    case Cell::rnn_relu:
+    case Cell::general_rnn: return 1;
     case Cell::lstm:
-    case Cell::lstm_projected: return 4;
+    case Cell::lstm_projected:
+    case Cell::general_lstm: return 4;
     default: return 3;
   }
 }
+
+void share_always(bool on) { always_share = on; }
 
 void Arena::set_poison(bool on) { poison = on; }
 

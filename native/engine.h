@@ -12,6 +12,9 @@ namespace unrolled {
 // G, the rows of a weight matrix per hidden unit.
 int64_t gates_of(Cell cell);
 
+// With it on, threads share also what is not worth it, so that tests of sharing can be small.
+void share_always(bool on);
+
 // Scratch memory of the calling Python thread, kept between calls. With poison on, every block is
 // filled with NaN before it is handed out, so that tests see a read of what was not written.
 class Arena {

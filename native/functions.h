@@ -1,7 +1,7 @@
-// exp, tanh and sigmoid over one register, to about 2 units in the last place.
+// exp, tanh, sigmoid, elu, softplus and softsign over one register, to about 2 units in the last place.
 //
-// All three write x = n ln 2 + r with |r| <= ln 2 / 2 and share one polynomial for exp(r) - 1, so
-// that tanh keeps its relative accuracy near zero. Arguments are clamped where the result no longer
+// The first five write x = n ln 2 + r with |r| <= ln 2 / 2 and share one polynomial for exp(r) - 1, so
+// that tanh and elu keep their relative accuracy near zero. Arguments are clamped where the result no longer
 // changes (or underflows), so nothing overflows; NaN passes through every comparison.
 #pragma once
 
@@ -19,9 +19,10 @@ struct ExpConstants<float> {
   static constexpr float ln2_high = 0.693359375f;
   static constexpr float ln2_low = -2.12194440e-4f;
   static constexpr float lowest = -104.0f, highest = 89.0f;
-  static constexpr float sigmoid_bound = 87.0f;
+  static constexpr float sigmoid_bound = 87.33654f;  // just below 126 ln 2, the smallest normal result
   static constexpr float tanh_bound = 10.0f;
   static constexpr float magic = 12582912.0f;  // 1.5 * 2^23
+  static constexpr float largest = 3.40282347e38f;
   static constexpr int mantissa_bits = 23, bias = 127;
 };
 
@@ -31,9 +32,10 @@ struct ExpConstants<double> {
   static constexpr double ln2_high = 6.93145751953125e-1;
   static constexpr double ln2_low = 1.42860682030941723212e-6;
   static constexpr double lowest = -746.0, highest = 710.0;
-  static constexpr double sigmoid_bound = 708.0;
+  static constexpr double sigmoid_bound = 708.3964185322641;  // just below 1022 ln 2
   static constexpr double tanh_bound = 20.0;
   static constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double largest = 1.7976931348623157e308;
   static constexpr int mantissa_bits = 52, bias = 1023;
 };
 
@@ -129,16 +131,56 @@ UNROLLED_INLINE Vec<T> sigmoid(Vec<T> x) {
   return reciprocal(reduced.scale_small(expm1_reduced(reduced.r) + T(1)) + T(1));
 }
 
+// exp(x) - 1 of a reduced x, without cancellation near zero, where 2^n is a normal number.
+template <class T>
+UNROLLED_INLINE Vec<T> expm1(const Reduced<T>& reduced) {
+  Vec<T> one = splat<T>(1);
+  Vec<T> power = reduced.scale_small(one);
+  return expm1_reduced(reduced.r) * power + (power - one);
+}
+
 // With e = exp(2|x|) - 1, tanh |x| = e / (e + 2).
 template <class T>
 UNROLLED_INLINE Vec<T> tanh(Vec<T> x) {
   using K = ExpConstants<T>;
   Vec<T> magnitude = at_most(absolute(x), splat<T>(K::tanh_bound));
   Reduced<T> reduced(magnitude + magnitude);
-  Vec<T> one = splat<T>(1);
-  Vec<T> power = reduced.scale_small(one);
-  Vec<T> e = expm1_reduced(reduced.r) * power + (power - one);
+  Vec<T> e = expm1<T>(reduced);
   return with_sign_of(e * reciprocal(e + T(2)), x);
+}
+
+// x, or alpha (exp(x) - 1) where x is negative.
+template <class T>
+UNROLLED_INLINE Vec<T> elu(Vec<T> x, T alpha) {
+  using K = ExpConstants<T>;
+  Reduced<T> reduced(clamp<T>(x, -K::sigmoid_bound, T(0)));
+  return x >= T(0) ? x : alpha * expm1<T>(reduced);
+}
+
+// log(1 + u) for u in [0, 1]: with s = u / (2 + u) it is 2 artanh(s) = 2 (s + s^3 / 3 + s^5 / 5 ...).
+template <class T>
+UNROLLED_INLINE Vec<T> log1p_unit(Vec<T> u) {
+  constexpr int terms = sizeof(T) == sizeof(float) ? 7 : 15;
+  Vec<T> s = u / (u + T(2)), square = s * s, sum{};
+#pragma GCC unroll 16
+  for (int k = terms; k > 0; --k) sum = (sum + T(1) / T(2 * k + 1)) * square;
+  s += s;
+  return s * sum + s;
+}
+
+// log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)). From x = 40 on the second term adds nothing; it
+// is kept from becoming subnormal there, which would be slow.
+template <class T>
+UNROLLED_INLINE Vec<T> softplus(Vec<T> x) {
+  Vec<T> e = exp<T>(x > T(0) ? at_least(-x, splat<T>(-40)) : x);
+  return at_least(x, Vec<T>{}) + log1p_unit<T>(e);
+}
+
+// x / (1 + |x|), at infinity its limit.
+template <class T>
+UNROLLED_INLINE Vec<T> softsign(Vec<T> x) {
+  Vec<T> magnitude = at_most(absolute(x), splat<T>(ExpConstants<T>::largest));
+  return with_sign_of(magnitude / (magnitude + T(1)), x);
 }
 
 }  // namespace UNROLLED_ISA_NS

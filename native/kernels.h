@@ -7,7 +7,7 @@
 namespace unrolled {
 
 // Elementwise functions that are also offered on whole arrays, so that their accuracy can be tested.
-enum class Unary : int { exp, tanh, sigmoid };
+enum class Unary : int { exp, tanh, sigmoid, elu, softplus, softsign };
 
 // Sizes count values of T. `scratch` is private to the calling thread, `state` to a direction.
 template <class T>

@@ -3,6 +3,7 @@
 #include "bindings.h"
 #include "dispatch.h"
 #include "engine.h"
+#include "options.h"
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
@@ -32,6 +33,11 @@ using Input = nb::ndarray<const T, nb::ndim<3>, nb::device::cpu>;
 template <class T>
 using Parameters = std::tuple<Matrix<T>, Matrix<T>, std::optional<Vector<T>>,
                               std::optional<Vector<T>>, std::optional<Matrix<T>>>;
+// Of each direction its f, g and h.
+using Activations = std::optional<std::vector<std::vector<NamedActivation>>>;
+// Of each direction [3, H] in the order i f o.
+template <class T>
+using Peepholes = std::optional<std::vector<Matrix<T>>>;
 using Lengths = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 struct Free {
@@ -62,20 +68,32 @@ template <class T>
 class PackedLayer {
  public:
   PackedLayer(const std::string& cell, const std::vector<Parameters<T>>& directions,
-              const std::string& precision)
+              const Activations& activations, std::optional<double> clip, bool input_forget,
+              const Peepholes<T>& peepholes, const std::string& precision)
       : table_(table_of(precision)), directions_(static_cast<int>(directions.size())) {
     check(directions_ == 1 || directions_ == 2, "a layer has one or two directions");
     const auto& [ih, hh, b_ih, b_hh, hr] = directions[0];
     const int64_t P = static_cast<int64_t>(hh.shape(1));
     const int64_t H = hr ? static_cast<int64_t>(hr->shape(1)) : P;
     size_ = {cell_by_name(cell, hr.has_value()), static_cast<int64_t>(ih.shape(1)), H, P};
-    check(size_.inputs > 0 && H > 0 && P > 0, "a layer needs I, H, P > 0");
-    checked_product(gates_of(size_.cell) * H, size_.inputs + P, 64);
-    check(precision == "float32" || sizeof(T) == sizeof(double) || !hr,
-          "a layer with a projection has no low precision; expected float32");
+    check_sizes(size_, 0, 0, directions_);
+    const bool low = sizeof(T) == sizeof(float) && precision != "float32";
+    const bool general = activations || clip || input_forget || peepholes;
+    check(!low || !hr, "a layer with a projection has no low precision; expected float32");
+    check(!low || !general,
+          "a cell with options or peepholes has no low precision; expected float32");
     check(precision.rfind("int8", 0) != 0 || (size_.inputs <= kMaxSummed && H <= kMaxSummed),
           "int8 sums at most " + std::to_string(kMaxSummed) + " products");
-    for (const Parameters<T>& direction : directions) pack(direction);
+    const size_t D = directions.size();
+    check(!activations || activations->size() == D, "activations must be a list for each direction");
+    check(!peepholes || peepholes->size() == D, "peepholes must be an array for each direction");
+    if (general) {
+      for (size_t d = 0; d < D; ++d)
+        options_[d] = cell_options(size_.cell, activations ? &(*activations)[d] : nullptr, clip,
+                                   input_forget, peepholes.has_value());
+      size_.cell = general_cell(size_.cell);
+    }
+    for (size_t d = 0; d < D; ++d) pack(directions[d], peepholes ? &(*peepholes)[d] : nullptr);
   }
   PackedLayer(const PackedLayer&) = delete;
 
@@ -86,7 +104,7 @@ class PackedLayer {
            const std::optional<Output<T>>& c_n) const {
     const int64_t N = static_cast<int64_t>(x.shape(0)), steps = static_cast<int64_t>(x.shape(1));
     const int64_t P = size_.outputs, H = size_.hidden, D = directions_;
-    const bool lstm = size_.cell == Cell::lstm || size_.cell == Cell::lstm_projected;
+    const bool lstm = gates_of(size_.cell) == 4;
     expect("x", x, {N, steps, size_.inputs});
     check(x.stride(2) == 1 || size_.inputs == 1, "x must be contiguous in its last dimension");
     expect("y", y, {N, steps, D * P});
@@ -98,8 +116,8 @@ class PackedLayer {
       expect("c_n", *c_n, {D, N, H});
     }
     if (lengths) expect("lengths", *lengths, {N});
-    checked_product(checked_product(N, steps), checked_product(6 * H, D), 64);
-    const nb::gil_scoped_release release;
+    check_sizes(size_, steps, N, D);
+    const WithoutGil release;
     const OwnedSchedule schedule(lengths ? lengths->data() : nullptr, N, steps);
     Arena& arena = Arena::of_this_thread();
     arena.begin();
@@ -109,6 +127,7 @@ class PackedLayer {
       call.size = size_;
       call.schedule = schedule.get();
       call.reverse = d == 1;
+      call.options = &options_[d];
       call.packed = packed_[static_cast<size_t>(d)].get();
       call.x = {x.data(), x.stride(1), x.stride(0)};
       call.y = {y.data() + d * P, D * P, steps * D * P};
@@ -121,7 +140,7 @@ class PackedLayer {
     run_forward<T>(*table_, calls, nullptr, directions_, arena);
   }
 
-  PackedView<T> view() const { return {table_, size_, packed_[0].get(), directions_}; }
+  PackedView<T> view() const { return {table_, size_, packed_[0].get(), directions_, &options_[0]}; }
 
  private:
   // Of two numbers of at most 127 each, so that a sum is below 2^31.
@@ -136,7 +155,7 @@ class PackedLayer {
     }
   }
 
-  void pack(const Parameters<T>& direction) {
+  void pack(const Parameters<T>& direction, const Matrix<T>* peepholes) {
     const auto& [ih, hh, b_ih, b_hh, hr] = direction;
     const int64_t rows = gates_of(size_.cell) * size_.hidden;
     expect("weight_ih", ih, {rows, size_.inputs});
@@ -146,8 +165,10 @@ class PackedLayer {
     check(hr.has_value() == (size_.cell == Cell::lstm_projected),
           "weight_hr goes with every direction or with none");
     if (hr) expect("weight_hr", *hr, {size_.outputs, size_.hidden});
+    if (peepholes != nullptr) expect("peepholes", *peepholes, {3, size_.hidden});
     const Weights<T> weights{ih.data(), hh.data(), b_ih ? b_ih->data() : nullptr,
-                             b_hh ? b_hh->data() : nullptr, hr ? hr->data() : nullptr};
+                             b_hh ? b_hh->data() : nullptr, hr ? hr->data() : nullptr,
+                             peepholes != nullptr ? peepholes->data() : nullptr};
     packed_.push_back(aligned<T>(table_->packed_size(size_)));
     table_->pack(size_, weights, packed_.back().get(), 0, 1);
   }
@@ -156,14 +177,18 @@ class PackedLayer {
   const Kernels<T>* table_;
   int directions_;
   Size size_;
+  CellOptions options_[2];  // read by general cells only
   std::vector<std::unique_ptr<T, Free>> packed_;
 };
 
 template <class T>
 void bind_layer(nb::module_& m, const char* name) {
   nb::class_<PackedLayer<T>>(m, name)
-      .def(nb::init<const std::string&, const std::vector<Parameters<T>>&, const std::string&>(),
+      .def(nb::init<const std::string&, const std::vector<Parameters<T>>&, const Activations&,
+                    std::optional<double>, bool, const Peepholes<T>&, const std::string&>(),
            nb::arg("cell"), nb::arg("directions").noconvert(),
+           nb::arg("activations") = nb::none(), nb::arg("clip") = nb::none(),
+           nb::arg("input_forget") = false, nb::arg("peepholes").noconvert() = nb::none(),
            nb::arg("precision") = sizeof(T) == sizeof(float) ? "float32" : "float64")
       .def("run", &PackedLayer<T>::run, nb::arg("x").noconvert(), nb::arg("h").noconvert(),
            nb::arg("c").noconvert().none(), nb::arg("lengths").noconvert().none(),

@@ -52,11 +52,13 @@ struct PhasePlan {
 template <class T, class C>
 struct Plan {
   PhasePlan<T> phase[2];
+  int64_t peepholes, end;  // offsets
   explicit Plan(const Size& size) {
     phase[0] = PhasePlan<T>::template of<C>(size, 0, 0);
     if (C::phases == 2) phase[1] = PhasePlan<T>::template of<C>(size, 1, phase[0].end);
+    peepholes = phase[C::phases - 1].end;
+    end = peepholes + C::peepholes * padded<T>(size.hidden);
   }
-  int64_t end() const { return phase[C::phases - 1].end; }
 };
 
 // One panel of transposed rows: for each k, tile and slot the `lanes` units of that tile.
@@ -148,12 +150,24 @@ void pack_phase(const Phase& phase, const PhasePlan<T>& plan, const Size& size,
   }
 }
 
+// Vectors of weights that act unit by unit, those of one vector of units side by side.
+template <class T>
+void pack_peepholes(const T* source, int64_t units, int count, T* packed) {
+  constexpr int lanes = kLanes<T>;
+  for (int64_t unit = 0; unit < padded<T>(units); ++unit)
+    for (int k = 0; k < count; ++k)
+      packed[(unit / lanes * count + k) * lanes + unit % lanes] =
+          unit < units ? source[k * units + unit] : T(0);
+}
+
 template <class T, class C>
 void pack(const Size& size, const Weights<T>& weights, T* packed, int member, int members) {
   const Plan<T, C> plan(size);
   for (int p = 0; p < C::phases; ++p)
     pack_phase(C::phase[p], plan.phase[p], size, weights, C::projected && p == 1, packed, member,
                members);
+  if (C::peepholes > 0 && weights.peepholes != nullptr && member == 0)
+    pack_peepholes(weights.peepholes, size.hidden, C::peepholes, packed + plan.peepholes);
 }
 
 }  // namespace UNROLLED_ISA_NS

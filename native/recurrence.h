@@ -2,8 +2,8 @@
 //
 // Each step multiplies the active rows of h[t-1] by the packed recurrent weights, one register tile
 // of rows and units at a time, and applies the cell to the tile while it is in the first cache. The
-// input product is either part of the same tile (many rows), or done beforehand for a block of steps
-// (few rows), so that weight_ih is read once for many tokens.
+// input product is either part of the same tile (many rows, small weights), or done beforehand for a
+// block of steps, so that weight_ih is read once for many tokens.
 #pragma once
 
 #include "cells/cell.h"
@@ -15,8 +15,12 @@ namespace UNROLLED_ISA_NS {
 using unrolled::Forward;
 using unrolled::Sequence;
 
-constexpr int64_t kFusedRows = 16;   // from this many rows on the input product joins the step
-constexpr int64_t kBlockTokens = 96;  // tokens whose input product is done at once, else
+// The input product joins the step where there are many rows and both weights stay near. Else
+// weight_ih is read once for a block of tokens, and each step reads weight_hh alone. More rows than a
+// block holds are a block by themselves, too large to keep.
+constexpr int64_t kFusedRows = 16;
+constexpr int64_t kFusedBytes = 1 << 18;
+constexpr int64_t kBlockTokens = 192;
 
 template <class T>
 struct ForwardState {
@@ -66,7 +70,8 @@ class ForwardLoop {
   static constexpr int lanes = kLanes<T>;
 
   void carve(T* scratch) {
-    fused_ = rows_ >= kFusedRows;
+    const bool near = plan_.end * static_cast<int64_t>(sizeof(T)) <= kFusedBytes;
+    fused_ = rows_ > kBlockTokens || (near && rows_ >= kFusedRows);
     const int64_t steps = call_.schedule.steps;
     block_steps_ = rows_ > 0 ? kBlockTokens / rows_ : 1;
     if (block_steps_ > steps) block_steps_ = steps;
@@ -224,7 +229,9 @@ class ForwardLoop {
                                  call_.tape != nullptr ? tape_ : nullptr,
                                  call_.cells.data != nullptr ? cells_ : nullptr,
                                  call_.size.hidden,
-                                 call_.size.outputs};
+                                 call_.size.outputs,
+                                 call_.options,
+                                 call_.packed + plan_.peepholes};
     recurrent_products<0>(context, h_, running, token);
     wait(share_.barrier, share_.members);
     if constexpr (C::phases == 2) {
@@ -309,14 +316,8 @@ class ForwardLoop {
   template <int P>
   void apply(const ForwardStep<T>& context, int64_t i, int rows, int64_t first, int tiles,
              int64_t units, const T* sums, int64_t stride) {
-    constexpr Phase phase = C::phase[P];
     for (int q = 0; q < rows; ++q, sums += stride)
-      for (int tile = 0; tile < tiles; ++tile) {
-        const int64_t unit = first + tile * lanes;
-        const int width = units - unit < lanes ? static_cast<int>(units - unit) : lanes;
-        C::template forward<P>(context, row(i + q), i + q, unit, width,
-                               sums + tile * phase.slots * lanes);
-      }
+      apply_cell<T, C, P>(context, row(i + q), i + q, first, tiles, units, sums);
   }
 
   const Forward<T>& call_;

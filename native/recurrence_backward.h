@@ -319,7 +319,7 @@ class BackwardLoop {
 
   // What follows the product for one row and the units of one panel.
   template <Part part>
-  void follow(const BackwardStep<T>& context, int64_t i, int64_t unit, int vectors, int64_t units,
+  UNROLLED_ONE_COPY void follow(const BackwardStep<T>& context, int64_t i, int64_t unit, int vectors, int64_t units,
               const T* sums, bool masked) {
     const int64_t r = row(i);
     Vec<T> h_square = {}, c_square = {};

@@ -9,7 +9,30 @@
 
 namespace unrolled {
 
-enum class Cell : int { rnn_tanh, rnn_relu, lstm, lstm_projected, gru_after, gru_before };
+enum class Cell : int {
+  rnn_tanh, rnn_relu, lstm, lstm_projected, gru_after, gru_before,
+  // The same with CellOptions, in inference only.
+  general_rnn, general_lstm, general_gru_after, general_gru_before
+};
+
+// The activation functions of ONNX's recurrent operators.
+enum class Function : int {
+  affine, elu, hard_sigmoid, leaky_relu, relu, scaled_tanh, sigmoid, softplus, softsign, tanh,
+  thresholded_relu
+};
+
+struct Activation {
+  Function function;
+  double alpha, beta;
+};
+
+// What ONNX's recurrent operators may ask of one direction of a cell.
+struct CellOptions {
+  Activation f, g, h;  // of the gates, of the candidate, of c; the RNN has f only
+  double clip;         // bounds the sums that f and g act on; infinity where there is none
+  bool input_forget;   // LSTM: f = 1 - i
+  bool peepholes;      // LSTM: the gates i f o see c
+};
 
 // A [T, N, width] array in any order of T and N; the last dimension is contiguous. Strides count
 // elements.
@@ -51,6 +74,7 @@ struct Weights {
   const T* b_ih;  // [G*H] or null
   const T* b_hh;
   const T* w_hr;  // [P, H] or null
+  const T* peepholes = nullptr;  // [3, H] in the order i f o, or null
 };
 
 // All members of a team wait for each other. Zero to begin with.
@@ -82,6 +106,7 @@ struct Forward {
   Sequence<T> cells;   // [T, N, H], c of every step, or null
   T* tape;             // [tokens, tape width] or null
   T* state;            // shared scratch of this direction
+  const CellOptions* options;  // of a general cell, else null
 };
 
 // One step of one layer for a block of rows. Row i of x and y goes with row index[i] of the states
@@ -98,6 +123,7 @@ struct Step {
   Rows<T> y;
   Rows<const T> h, c;
   Rows<T> h_n, c_n;
+  const CellOptions* options;  // of a general cell, else null
 };
 
 template <class T>

@@ -13,6 +13,13 @@
 
 #define UNROLLED_INLINE inline __attribute__((always_inline))
 #define UNROLLED_LAMBDA __attribute__((always_inline))
+// A compiler that fuses a product and a sum may choose differently in each place that it inlines a
+// function into. What must give the same bits everywhere is compiled once.
+#if defined(__clang__)
+#define UNROLLED_ONE_COPY __attribute__((noinline))
+#else
+#define UNROLLED_ONE_COPY __attribute__((noinline, noclone))
+#endif
 
 namespace UNROLLED_ISA_NS {
 

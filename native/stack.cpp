@@ -67,7 +67,8 @@ class Stack {
                          from(state.h, skip),
                          from(state.c, skip),
                          from(state.h_n, skip),
-                         from(state.c_n, skip)};
+                         from(state.c_n, skip),
+                         layer.options};
       table_.step(step, share, room.scratch);
       x = {y.data, y.batch};
     }

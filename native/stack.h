@@ -12,6 +12,7 @@ struct StackLayer {
   Size size;
   const T* packed;
   bool residual;
+  const CellOptions* options;  // of a general cell, else null
 };
 
 // Where the state of one layer stands; c is null but for LSTM. New may take the place of old.

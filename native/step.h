@@ -57,6 +57,8 @@ class StepLayer {
     context.y = state_.y_rows;
     context.hidden = call_.size.hidden;
     context.outputs = call_.size.outputs;
+    context.options = call_.options;
+    context.peepholes = call_.packed + plan_.peepholes;
     products<0>(context, state_.h_rows);
     wait(share_.barrier, share_.members);
     if constexpr (C::phases == 2) {
@@ -219,14 +221,8 @@ class StepLayer {
   template <int P>
   static void apply(const ForwardStep<T>& context, int64_t i, int rows, int64_t first, int tiles,
                     int64_t units, const T* sums, int64_t stride) {
-    constexpr Phase phase = C::phase[P];
     for (int q = 0; q < rows; ++q, sums += stride)
-      for (int tile = 0; tile < tiles; ++tile) {
-        const int64_t unit = first + tile * lanes;
-        const int width = units - unit < lanes ? static_cast<int>(units - unit) : lanes;
-        C::template forward<P>(context, i + q, i + q, unit, width,
-                               sums + tile * phase.slots * lanes);
-      }
+      apply_cell<T, C, P>(context, i + q, i + q, first, tiles, units, sums);
   }
 
   const Step<T>& call_;

@@ -83,13 +83,13 @@ class Stepper {
       const bool adds = residual && !layers_.empty();
       check(!adds || view.size.inputs == view.size.outputs, "residual layers keep the width");
       table_ = view.table;
-      layers_.push_back({view.size, view.packed, adds});
+      layers_.push_back({view.size, view.packed, adds, view.options});
       h_.widths.push_back(view.size.outputs);
       c_.widths.push_back(view.size.hidden);
       row_ += view.size.outputs;
     }
     const Cell cell = layers_[0].size.cell;
-    lstm_ = cell == Cell::lstm || cell == Cell::lstm_projected;
+    lstm_ = gates_of(cell) == 4;
     if (!lstm_) c_.widths.clear();
     for (const int64_t width : c_.widths) row_ += width;
     first_h_ = copy(first_h, h_);
@@ -324,7 +324,7 @@ class Stepper {
                             &states[0],
                             backward};
     const double work = static_cast<double>(work_) * static_cast<double>(rows);
-    std::optional<nb::gil_scoped_release> release;
+    std::optional<WithoutGil> release;
     if (work >= kWorthReleasing) release.emplace();
     run_step<T>(*table_, layers_, call, Arena::of_this_thread());
   }

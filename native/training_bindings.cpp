@@ -51,14 +51,24 @@ struct Layer {
   int64_t steps, count, directions;
   explicit Layer(const Sizes& sizes) {
     const auto& [cell, T, N, I, H, P, D] = sizes;
-    check(T >= 0 && N >= 0 && I > 0 && H > 0 && P > 0 && (D == 1 || D == 2),
-          "a layer needs T, N >= 0, I, H, P > 0 and one or two directions");
     size = {cell_by_name(cell, P != H), I, H, P};
-    checked_product(checked_product(T, N), checked_product(6 * H, D), 64);
-    checked_product(gates_of(size.cell) * H, I + P, 64);
+    check_sizes(size, T, N, D);
     steps = T, count = N, directions = D;
   }
+  bool lstm() const { return size.cell == Cell::lstm || size.cell == Cell::lstm_projected; }
 };
+
+// An array with values in it has an address.
+void need_array(const char* name, uintptr_t address, int64_t values) {
+  check(address != 0 || values == 0, std::string(name) + " is missing");
+}
+
+// The same of a sequence, whose strides must be able to reach its last row.
+void need_sequence(const char* name, const Strided& s, const Layer& layer) {
+  need_array(name, std::get<0>(s), layer.steps * layer.count);
+  checked_product(std::get<1>(s), layer.steps, 16);
+  checked_product(std::get<2>(s), layer.count, 16);
+}
 
 void need(const Addresses& addresses, const Layer& layer) {
   check(addresses.size() == static_cast<size_t>(5 * layer.directions),
@@ -76,9 +86,13 @@ void forward(const Sizes& sizes, uintptr_t lengths, const Strided& x, const Addr
              uintptr_t c_n, const Strided& cells, uintptr_t tape) {
   const Layer layer(sizes);
   need(parameters, layer);
+  need_sequence("x", x, layer);
+  need_sequence("y", y, layer);
+  need_array("h_n", h_n, layer.count);
+  need_array("c_n", c_n, layer.lstm() ? layer.count : 0);
   const int64_t N = layer.count, P = layer.size.outputs, H = layer.size.hidden;
   const Kernels<T>& table = kernels<T>();
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   const OwnedSchedule schedule(at<const int64_t>(lengths), N, layer.steps);
   Arena& arena = Arena::of_this_thread();
   arena.begin();
@@ -113,10 +127,15 @@ void backward(const Sizes& sizes, uintptr_t lengths, const Strided& x, const Add
   const Layer layer(sizes);
   need(parameters, layer);
   check(gradients.size() == parameters.size(), "a layer has as many gradients as weights");
+  need_sequence("x", x, layer);
+  need_sequence("y", y, layer);
+  need_sequence("dy", dy, layer);
   const int64_t N = layer.count, P = layer.size.outputs, H = layer.size.hidden;
   const Kernels<T>& table = kernels<T>();
-  const nb::gil_scoped_release release;
+  const WithoutGil release;
   const OwnedSchedule schedule(at<const int64_t>(lengths), N, layer.steps);
+  const int64_t tape_values = schedule.tokens() * table.tape_width(layer.size);
+  need_array("tape", tape, tape_values);
   Arena& arena = Arena::of_this_thread();
   arena.begin();
   Backward<T> calls[2] = {};
@@ -135,7 +154,7 @@ void backward(const Sizes& sizes, uintptr_t lengths, const Strided& x, const Add
     call.dh_n = rows<const T>(dh_n, d, N, P);
     call.dc_n = rows<const T>(dc_n, d, N, H);
     call.mask = rows<const T>(mask, d, N, P);
-    call.tape = at<const T>(tape) + d * schedule.tokens() * table.tape_width(layer.size);
+    call.tape = tape == 0 ? nullptr : at<const T>(tape) + d * tape_values;
     call.dx = sequence<T>(dx, 0);
     call.add_dx = layer.directions == 2;
     const auto* g = gradients.data() + 5 * d;
@@ -158,6 +177,7 @@ void bind_training(nb::module_& m) {
   m.def("layer_backward_f32", &backward<float>);
   m.def("layer_backward_f64", &backward<double>);
   m.def("tape_width", [](const std::string& cell, int64_t hidden, int64_t outputs) {
+    check_sizes({cell_by_name(cell, hidden != outputs), 1, hidden, outputs}, 0, 0, 1);
     return kernels<float>().tape_width({cell_by_name(cell, hidden != outputs), 1, hidden, outputs});
   });
 }

@@ -12,4 +12,11 @@ hypothesis.settings.register_profile(
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+# `make fuzz`: as many examples as patience allows, new ones each time.
+hypothesis.settings.register_profile(
+    "fuzz",
+    parent=hypothesis.settings.get_profile("unhurried"),
+    max_examples=5000,
+    derandomize=False,
+)
 hypothesis.settings.load_profile("unhurried")

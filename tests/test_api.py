@@ -19,11 +19,22 @@ PUBLIC = {
         "set_num_threads",
         "tasks",
     ],
-    "unrolled.nn": ["GRU", "LSTM", "RNN", "Attention", "AttentionPooling", "recurrent"],
-    "unrolled.tasks": ["Classifier", "Translator"],
-    "unrolled.runtime": [
+    "unrolled.nn": [
+        "GRU",
+        "LSTM",
+        "RNN",
         "Attention",
         "AttentionPooling",
+        "gradient_flow",
+        "recurrent",
+    ],
+    "unrolled.interop.onnx": ["Exported", "OnnxModel", "describe", "export", "load"],
+    "unrolled.tasks": ["Classifier", "Tagger", "Translator"],
+    "unrolled.runtime": [
+        "Activation",
+        "Attention",
+        "AttentionPooling",
+        "CellOptions",
         "ClassifierSession",
         "LookaheadSession",
         "Recurrent",
@@ -33,7 +44,15 @@ PUBLIC = {
         "step_many",
     ],
 }
-ERRORS = ["ConfigError", "DataError", "EngineError", "ModelError", "TrainingError", "UnrolledError"]
+ERRORS = [
+    "ConfigError",
+    "DataError",
+    "EngineError",
+    "InteropError",
+    "ModelError",
+    "TrainingError",
+    "UnrolledError",
+]
 
 
 def public(module: str) -> dict[str, object]:

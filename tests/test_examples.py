@@ -14,6 +14,7 @@ SAYS = {
     "classify_sentences": "what each word weighed in the label:",
     "layers_in_torch": "The adding problem",
     "runtime_without_torch": "torch was imported: False",
+    "tag_questions": "the next best tags of 'rain in oslo':",
     "translate_dates": "which character each written one looked at:",
 }
 

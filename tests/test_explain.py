@@ -444,3 +444,16 @@ def test_figures_without_matplotlib_and_reports_without_it_or_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
     assert done.stdout.strip() == "pictures need matplotlib: pip install 'unrolled[plot]'"
+
+
+def test_a_legend_of_many_names_stays_inside_the_chart() -> None:
+    names = ("accuracy", "span F1", "intent", "sentences")
+    lines = [svg.Series(name, ((1.0, 50.0), (2.0, 60.0))) for name in names]
+    drawn = svg.line_chart(lines, x_title="epoch", y_title="rate", description="rates")
+    ends = [
+        float(re.search(rf'<text[^>]* x="([\d.]+)"[^>]*>{name}</text>', drawn)[1])
+        + labels.width(name) * svg.FONT * 0.9
+        for name in names
+    ]
+    assert ends == sorted(ends)
+    assert ends[-1] <= svg.CHART_WIDTH

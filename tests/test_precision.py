@@ -10,13 +10,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import networks
+import tagging
 import test_runtime_model as models
 import tiny
 import unrolled
 from test_decode import random_weights
 from test_runtime_model import LABELS, SOURCE, TARGET, TEXTS
 from unrolled import artifact, cli
-from unrolled.errors import DataError, ModelError
+from unrolled.errors import DataError, InteropError, ModelError
+from unrolled.interop import onnx
 from unrolled.precision import from_bf16, from_int8, restore, store, to_bf16, to_int8
 from unrolled.tasks.export import lower
 
@@ -179,6 +181,72 @@ def test_a_translator_is_compared_too(translator, tmp_path):
     assert report.metrics["int8"]["per"] > 0
     assert 0 <= report.agreement <= 1
     assert report.examples == len(TEXTS)
+
+
+def test_a_tagger_is_compared_too(tmp_path, capsys):
+    model, data = tmp_path / "tags", tagging.write_conll(tmp_path / "orders.conll", intent=True)
+    learn = [*tagging.FLAGS, "--epochs=12", "--lr=0.03", "--intent", "intent", "--quiet"]
+    assert cli.run(["train", "tag", str(data), "--out", str(model), *learn]) == 0
+    small = tmp_path / "small"
+    report = lower(model, small, "int8", check=str(data))
+    full, low = report.metrics["float32"], report.metrics["int8"]
+    assert full["accuracy"] > 0.9
+    assert abs(full["accuracy"] - low["accuracy"]) <= 0.05
+    assert {"span_f1", "intent_accuracy", "sentence_accuracy"} <= low.keys()
+    assert report.agreement >= 0.8
+    assert report.examples == 40
+    assert report.bytes["int8"] < report.bytes["float32"]
+
+    sentences = ["get rice in oslo", "fly to new york"]
+    stored, chosen = unrolled.load(small), unrolled.load(model, precision="int8")
+    assert stored.network.recurrent.precision == "int8"
+    assert stored.network.characters.recurrent.precision == "int8"
+    pairs = zip(stored.predict_proba(sentences), chosen.predict_proba(sentences), strict=True)
+    for found, wanted in pairs:
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    exact = unrolled.load(model).predict_proba(sentences)
+    assert np.abs(exact[0] - chosen.predict_proba(sentences)[0]).max() > 1e-7
+
+    capsys.readouterr()
+    assert cli.run(["evaluate", str(small), str(data), "--json"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert alone["accuracy"] == pytest.approx(low["accuracy"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--to", "folder"], "--to folder needs --precision: bf16 or int8"),
+        (["--to", "onnx", "--precision", "int8"], "--precision is for --to folder; this export"),
+        (["--precision", "int8", "--seed", "0"], "--seed is for --to onnx; this export is --to fo"),
+        (["--check", "a.csv"], "--check is for --to folder; this export is --to onnx"),
+        (["--beam", "1"], "--beam is for --to folder; this export is --to onnx"),
+        (["--overwrite"], "--overwrite is for --to folder; this export is --to onnx"),
+        (["--json"], "--json is for --to folder; this export is --to onnx"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_of_the_other_format_are_errors(classifier, tmp_path, capsys, flags, message):
+    out = tmp_path / "out"
+    assert cli.run(["export", str(classifier), "--out", str(out), *flags]) != 0
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_folder_of_low_precision_is_exported_as_onnx_in_float32(classifier, tmp_path, capsys):
+    pytest.importorskip("onnx")
+    lower(classifier, tmp_path / "small", "int8")
+    path = tmp_path / "model.onnx"
+    assert cli.run(["export", str(tmp_path / "small"), "--out", str(path), "--quiet"]) == 0
+    tokens = {"tokens": np.array([[4, 5, 6]]), "lengths": np.array([3])}
+    found = onnx.load(path).run(tokens)["probabilities"]
+    network = unrolled.load(tmp_path / "small", precision="float32").network
+    wanted = network.probabilities(tokens["tokens"], tokens["lengths"])
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    loaded = unrolled.load(tmp_path / "small")
+    for low in (loaded, loaded.network, loaded.network.recurrent):
+        with pytest.raises(InteropError, match="'int8' has no ONNX export; load the model with"):
+            onnx.export(low, tmp_path / "low.onnx")
 
 
 def test_errors_leave_nothing_behind(classifier, tmp_path):

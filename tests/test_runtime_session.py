@@ -11,7 +11,14 @@ from stacks import CELLS
 from tolerances import close
 from unrolled import runtime
 from unrolled.errors import DataError
-from unrolled.runtime import Recurrent, Session, SessionPool, SessionState, step_many
+from unrolled.runtime import (
+    CellOptions,
+    Recurrent,
+    Session,
+    SessionPool,
+    SessionState,
+    step_many,
+)
 from unrolled.shapes import parameter_shapes
 from unrolled.spec import RecurrentSpec
 
@@ -323,3 +330,11 @@ def test_a_fingerprint_is_of_what_the_layer_computes():
 def test_sessions_are_made_by_layers_and_pools():
     assert isinstance(GRU.stream(), Session)
     assert isinstance(BOTH.stream(lookahead=1), runtime.LookaheadSession)
+
+
+def test_options_make_another_fingerprint():
+    spec = RecurrentSpec(cell="gru", input_size=2, hidden_sizes=(3,), bias=False)
+    weights = {"weight_ih_l0": np.ones((9, 2)), "weight_hh_l0": np.ones((9, 3))}
+    plain = Recurrent(spec, weights)
+    assert plain.fingerprint == Recurrent(spec, weights, CellOptions()).fingerprint
+    assert plain.fingerprint != Recurrent(spec, weights, CellOptions(clip=1.0)).fingerprint

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+import tagging
 import tiny
 from unrolled.data.read import labels, read_pairs, read_table, texts
+from unrolled.data.sequences import Sequences, read_sequences
 from unrolled.errors import DataError
 from unrolled.tasks.base import Run
 from unrolled.tasks.classify import Examples
 from unrolled.tasks.classify import train as train_classifier
+from unrolled.tasks.tag import train as train_tagger
 from unrolled.tasks.translate import Pairs
 from unrolled.tasks.translate import train as train_translator
 
@@ -85,3 +88,37 @@ def test_sentences_train_from_a_file_of_columns(tmp_path: Path) -> None:
     fitted = train_classifier(data, tiny.classify_options(), tiny.training(epochs=1))
     assert fitted.config.data.source_vocabulary.tokens == "word"
     assert 0 <= fitted.metrics["accuracy"] <= 1
+
+
+def test_danish_sentences_are_read_whole_and_train(tmp_path: Path) -> None:
+    folder = DATA / "tagging" / "ud_danish"
+    found = {
+        part: read_sequences(folder / f"da-ud-{part}.conllu", format="conll")
+        for part in ("train", "dev", "test")
+    }
+    assert [len(sentences) for sentences in found.values()] == [4868, 322, 322]
+    assert len({tag for tags in found["train"].tags for tag in tags}) == 17
+    fitted = train_tagger(
+        found["train"].take(range(0, 4868, 40)),
+        tagging.options(),
+        tiny.training(epochs=1),
+        validation=found["dev"].take(range(20)),
+        run=Run(tmp_path / "model"),
+    )
+    assert fitted.config.data.tagging.scheme == "none"
+    assert fitted.metrics["accuracy"] > 0
+
+
+def test_snips_spells_spans_in_bio(tmp_path: Path) -> None:
+    folder = DATA / "tagging" / "snips" / "valid"
+    words, tags = ((folder / name).read_text().splitlines() for name in ("seq.in", "seq.out"))
+    given = Sequences(
+        "snips", [line.split() for line in words], [line.split() for line in tags],
+        (folder / "label").read_text().split(),
+    )  # fmt: skip
+    fitted = train_tagger(
+        given.take(range(0, 700, 7)), tagging.options(intent="intent"), tiny.training(epochs=1)
+    )
+    assert fitted.config.data.tagging.scheme == "bio"
+    assert fitted.config.data.tagging.constrained
+    assert len(fitted.vocabularies["intent"]) == 7

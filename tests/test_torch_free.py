@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import tagging
 import tiny
 from unrolled.tasks.base import Run
 from unrolled.tasks.classify import train as train_classifier
+from unrolled.tasks.tag import train as train_tagger
 from unrolled.tasks.translate import train as train_translator
 
 BLOCK = """
@@ -81,7 +83,11 @@ def test_import_unrolled_loads_neither_torch_nor_numpy() -> None:
         "unrolled.explain.report",
         "unrolled.tasks",
         "unrolled.train.metrics",
+        "unrolled.train.spans",
+        "unrolled.data.sequences",
+        "unrolled.runtime.crf_reference",
         "unrolled.cli",
+        "unrolled.interop.onnx",
     ],
 )
 def test_no_room_but_the_training_ones_imports_torch(module: str) -> None:
@@ -96,6 +102,37 @@ def test_every_use_of_a_model_without_torch(task: str, block: str, models, tmp_p
     assert found.stderr == ""
     assert found.returncode == 0
     assert found.stdout.startswith("10\n")
+    assert (tmp_path / "report.html").stat().st_size > 1000
+
+
+USE_TAGGER = """
+import sys
+import unrolled
+from unrolled.cli import run
+
+folder, data, out = sys.argv[1:]
+model = unrolled.load(folder)
+print(len(model.predict(["fly to oslo", "get rice"])), model.tag("fly", n_best=2).intents[0].label)
+for arguments in (
+    ["predict", folder, data],
+    ["evaluate", folder, data, "--json"],
+    ["explain", folder, "fly to oslo", "--out", out, "--quiet"],
+    ["inspect", folder],
+):
+    assert run(arguments) == 0, arguments
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("block", ["", BLOCK], ids=["torch there", "torch blocked"])
+def test_every_use_of_a_tagger_without_torch(block: str, tmp_path: Path) -> None:
+    data = tagging.write_conll(tmp_path / "orders.conll", intent=True)
+    options = tagging.options(intent="intent")
+    train_tagger(tagging.sentences(), options, tiny.training(), run=Run(tmp_path / "model"))
+    found = tiny.python(block + USE_TAGGER, tmp_path / "model", data, tmp_path / "report.html")
+    assert found.stderr == ""
+    assert found.returncode == 0
+    assert found.stdout.startswith("2 ")
     assert (tmp_path / "report.html").stat().st_size > 1000
 
 

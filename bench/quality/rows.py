@@ -6,6 +6,7 @@ Every row is one `unrolled train` and one `unrolled evaluate`, with nothing behi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,52 @@ def rows() -> list[Row]:
             _labelled("stsa.binary.train", "stsa.binary.dev", "stsa.binary.test"),
         )
     )
+    table.append(
+        Row(
+            "snips",
+            "tag",
+            "--intent intent --epochs 15 --batch-size 32 --ema 0.998 --constraints train",
+            "",
+            ("span_f1", "intent_accuracy", "sentence_accuracy"),
+            "88.8 / 97.0 / 75.5 (slot F1, intent, sentence %, Slot-Gated); 92.23 / 97.43 (SF-ID)",
+            _snips,
+        )
+    )
+    table.append(
+        Row(
+            "ud_danish",
+            "tag",
+            "--format conll --epochs 20 --batch-size 16 --ema 0.998 --lowercase",
+            "--format conll",
+            ("accuracy",),
+            "96.06 (accuracy %, word and character bi-LSTM, 20 epochs, no vectors, bilty)",
+            _danish,
+        )
+    )
     return table
+
+
+def _snips(data: Path, work: Path) -> dict[str, Path]:
+    """Words, slots and intent, a file each, to JSON lines."""
+    found = {}
+    for part in ("train", "valid", "test"):
+        folder = data / "tagging" / "snips" / part
+        read = [(folder / name).read_text("utf-8").splitlines() for name in ("seq.in", "seq.out")]
+        labels = (folder / "label").read_text("utf-8").splitlines()
+        found[part] = work / f"{part}.jsonl"
+        lines = [
+            json.dumps({"tokens": words.split(), "tags": tags.split(), "intent": label.strip()})
+            for words, tags, label in zip(*read, labels, strict=True)
+        ]
+        found[part].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return found
+
+
+def _danish(data: Path, work: Path) -> dict[str, Path]:
+    """Files of a word and a tag a line, whatever their ending says."""
+    folder = data / "tagging" / "ud_danish"
+    parts = {"train": "train", "valid": "dev", "test": "test"}
+    return {part: folder / f"da-ud-{name}.conllu" for part, name in parts.items()}
 
 
 def _g2p(language: str) -> Callable[[Path, Path], dict[str, Path]]:

@@ -41,6 +41,8 @@ struct ForwardStep {
   T* const* tape;  // null where nothing is saved
   T* const* cells;  // null where c is not wanted
   int64_t hidden, outputs;
+  const unrolled::CellOptions* options;  // of a general cell
+  const T* peepholes;  // three vectors for each vector of units: i f o
 };
 
 template <class T>
@@ -69,6 +71,17 @@ UNROLLED_INLINE void put(T* p, Vec<T> v, int width) {
     store(p, v);
   } else {
     store_first(p, v, width);
+  }
+}
+
+// The pointwise part of one row and `tiles` vectors of units from `unit` on, given their sums.
+template <class T, class C, int P>
+UNROLLED_ONE_COPY void apply_cell(const ForwardStep<T>& s, int64_t r, int64_t i, int64_t unit,
+                                  int tiles, int64_t units, const T* sums) {
+  constexpr int lanes = kLanes<T>;
+  for (; tiles > 0; --tiles, unit += lanes, sums += C::phase[P].slots * lanes) {
+    const int width = units - unit < lanes ? static_cast<int>(units - unit) : lanes;
+    C::template forward<P>(s, r, i, unit, width, sums);
   }
 }
 

@@ -15,6 +15,7 @@ struct Elman {
   static constexpr Columns x_columns = {0, 1, {0}}, h_columns = {0, 1, {0}};
   static constexpr int tape_columns = 0;  // the output is all that backward needs
   static constexpr bool has_c = false, has_direct = false, projected = false, two_phase = false;
+  static constexpr int peepholes = 0;
 
   template <int P>
   static UNROLLED_INLINE void forward(const ForwardStep<T>& s, int64_t r, int64_t i, int64_t unit,

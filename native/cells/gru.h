@@ -19,6 +19,7 @@ struct GruAfter {
   static constexpr Columns x_columns = {0, 3, {2, 0, 1}}, h_columns = {1, 3, {0, 1, 2}};
   static constexpr int tape_columns = 4;  // r z n, and W_hn h[t-1] + b_hn
   static constexpr bool has_c = false, has_direct = true, projected = false, two_phase = false;
+  static constexpr int peepholes = 0;
 
   template <int P>
   static UNROLLED_INLINE void forward(const ForwardStep<T>& s, int64_t r, int64_t i, int64_t unit,
@@ -66,6 +67,7 @@ struct GruBefore {
   static constexpr Columns x_columns = {0, 3, {0, 1, 2}}, h_columns = {0, 2, {0, 1}};
   static constexpr int tape_columns = 4;  // r z n, and r * h[t-1]
   static constexpr bool has_c = false, has_direct = true, projected = false, two_phase = true;
+  static constexpr int peepholes = 0;
 
   template <int P>
   static UNROLLED_INLINE void forward(const ForwardStep<T>& s, int64_t r, int64_t i, int64_t unit,

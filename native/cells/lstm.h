@@ -19,6 +19,7 @@ struct Lstm {
   static constexpr Columns x_columns = {0, 4, {0, 1, 2, 3}}, h_columns = {0, 4, {0, 1, 2, 3}};
   static constexpr int tape_columns = Projected ? 6 : 5;  // i f g o c, and o * tanh(c)
   static constexpr bool has_c = true, has_direct = false, projected = Projected, two_phase = false;
+  static constexpr int peepholes = 0;
 
   template <int P>
   static UNROLLED_INLINE void forward(const ForwardStep<T>& s, int64_t r, int64_t i, int64_t unit,

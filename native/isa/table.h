@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cells/elman.h"
+#include "cells/general.h"
 #include "cells/gru.h"
 #include "cells/lstm.h"
 #include "functions.h"
@@ -34,6 +35,12 @@ void unary(unrolled::Unary op, const T* x, T* y, int64_t n) {
       return map(x, y, n, [](V v) UNROLLED_LAMBDA { return tanh<T>(v); });
     case unrolled::Unary::sigmoid:
       return map(x, y, n, [](V v) UNROLLED_LAMBDA { return sigmoid<T>(v); });
+    case unrolled::Unary::elu:
+      return map(x, y, n, [](V v) UNROLLED_LAMBDA { return elu<T>(v, T(1)); });
+    case unrolled::Unary::softplus:
+      return map(x, y, n, [](V v) UNROLLED_LAMBDA { return softplus<T>(v); });
+    case unrolled::Unary::softsign:
+      return map(x, y, n, [](V v) UNROLLED_LAMBDA { return softsign<T>(v); });
   }
 }
 
@@ -42,7 +49,7 @@ struct Is {
   using type = C;
 };
 
-// Calls f with the cell's policy.
+// Calls f with the policy of a cell that can be trained.
 template <class T, class F>
 auto with_cell(unrolled::Cell cell, F f) {
   switch (cell) {
@@ -51,12 +58,27 @@ auto with_cell(unrolled::Cell cell, F f) {
     case unrolled::Cell::lstm: return f(Is<Lstm<T, false>>{});
     case unrolled::Cell::lstm_projected: return f(Is<Lstm<T, true>>{});
     case unrolled::Cell::gru_after: return f(Is<GruAfter<T>>{});
-    default: return f(Is<GruBefore<T>>{});
+    case unrolled::Cell::gru_before: return f(Is<GruBefore<T>>{});
+    default: __builtin_trap();  // a general cell, which has no backward pass
+  }
+}
+
+// Calls f with the policy of any cell, general ones included.
+template <class T, class F>
+auto with_any_cell(unrolled::Cell cell, F f) {
+  switch (cell) {
+    case unrolled::Cell::general_rnn: return f(Is<GeneralElman<T>>{});
+    case unrolled::Cell::general_lstm: return f(Is<GeneralLstm<T>>{});
+    case unrolled::Cell::general_gru_after: return f(Is<GeneralGruAfter<T>>{});
+    case unrolled::Cell::general_gru_before: return f(Is<GeneralGruBefore<T>>{});
+    default: return with_cell<T>(cell, f);
   }
 }
 
 #define UNROLLED_CELL(T, cell, expression) \
   with_cell<T>(cell, [&](auto is) { using C = typename decltype(is)::type; return expression; })
+#define UNROLLED_ANY_CELL(T, cell, expression) \
+  with_any_cell<T>(cell, [&](auto is) { using C = typename decltype(is)::type; return expression; })
 
 template <class T>
 constexpr unrolled::Kernels<T> make_table() {
@@ -65,32 +87,32 @@ constexpr unrolled::Kernels<T> make_table() {
   t.lanes = kLanes<T>;
   t.unary = unary<T>;
   t.packed_size = [](const Size& size) {
-    return UNROLLED_CELL(T, size.cell, (Plan<T, C>(size).end()));
+    return UNROLLED_ANY_CELL(T, size.cell, (Plan<T, C>(size).end));
   };
   t.pack = [](const Size& size, const Weights<T>& weights, T* packed, int member, int members) {
-    UNROLLED_CELL(T, size.cell, (pack<T, C>(size, weights, packed, member, members)));
+    UNROLLED_ANY_CELL(T, size.cell, (pack<T, C>(size, weights, packed, member, members)));
   };
   t.tape_width = [](const Size& size) {
     return UNROLLED_CELL(T, size.cell, C::tape_columns * size.hidden);
   };
   t.panels = [](const Size& size) {
-    return UNROLLED_CELL(T, size.cell, (Plan<T, C>(size).phase[0].panels));
+    return UNROLLED_ANY_CELL(T, size.cell, (Plan<T, C>(size).phase[0].panels));
   };
   t.backward_panels = [](const Size& size) { return panels_of(tiles_of<T>(size.outputs)); };
   t.forward_state = [](const Size& size, int64_t rows) {
     return ForwardState<T>(size, rows, nullptr).words;
   };
   t.forward_scratch = [](const Size& size, const Schedule& schedule, const Share& share) {
-    return UNROLLED_CELL(T, size.cell, (ForwardLoop<T, C>::scratch(size, schedule, share)));
+    return UNROLLED_ANY_CELL(T, size.cell, (ForwardLoop<T, C>::scratch(size, schedule, share)));
   };
   t.forward = [](const Forward<T>& call, const Share& share, T* scratch) {
-    UNROLLED_CELL(T, call.size.cell, (ForwardLoop<T, C>(call, share, scratch).run()));
+    UNROLLED_ANY_CELL(T, call.size.cell, (ForwardLoop<T, C>(call, share, scratch).run()));
   };
   t.step_scratch = [](const Size& size, int64_t rows) {
     return StepState<T>(size, rows, nullptr).words;
   };
   t.step = [](const Step<T>& call, const Share& share, T* scratch) {
-    UNROLLED_CELL(T, call.size.cell, (StepLayer<T, C>(call, share, scratch).run()));
+    UNROLLED_ANY_CELL(T, call.size.cell, (StepLayer<T, C>(call, share, scratch).run()));
   };
   t.packed_backward_size = [](const Size& size, bool dx) {
     return UNROLLED_CELL(T, size.cell, (BackwardPlan<T, C>(size, dx).end));
@@ -137,5 +159,6 @@ constexpr unrolled::Kernels<T> make_table() {
 }
 
 #undef UNROLLED_CELL
+#undef UNROLLED_ANY_CELL
 
 }  // namespace UNROLLED_ISA_NS

@@ -158,13 +158,9 @@ class LowProducts {
              const float* sums, RowOf row_of) const {
     constexpr int slots = C::phase[P].slots;
     if (end > plan.phase[P].tiles) end = plan.phase[P].tiles;
-    for (; tile < end; ++tile) {
-      const int64_t unit = tile * lanes, left = units_ - unit;
-      for (int64_t i = 0; i < count; ++i)
-        C::template forward<P>(context, row_of(i), i, unit,
-                               static_cast<int>(left < lanes ? left : lanes),
-                               sums + i * width<P>() + tile * slots * lanes);
-    }
+    for (int64_t i = 0; i < count; ++i)
+      apply_cell<float, C, P>(context, row_of(i), i, tile * lanes, static_cast<int>(end - tile),
+                              units_, sums + i * width<P>() + tile * slots * lanes);
   }
 
   const int64_t units_;

@@ -39,19 +39,36 @@ def openmp_path() -> str:
 def elementwise(
     function: str, x: NDArray[np.floating[Any]], out: NDArray[np.floating[Any]]
 ) -> None:
-    """Write `exp`, `tanh` or `sigmoid` of the 1-d array `x` into `out`."""
+    """Write a function of the 1-d array `x` into `out`.
+
+    `exp`, `tanh`, `sigmoid`, `elu` (alpha 1), `softplus` or `softsign`.
+    """
 
 def poison_scratch(on: bool) -> None:
     """Fill scratch memory with NaN before each use, so that tests see a read of the unwritten."""
+
+def share_always(on: bool) -> None:
+    """Share also the work that is not worth it, so that tests of threads can be small."""
 
 _Floats = NDArray[np.floating[Any]]
 _Parameters = tuple[_Floats, _Floats, _Floats | None, _Floats | None, _Floats | None]
 
 class LayerF32:
-    """One recurrent layer with float32 weights packed for the kernels; immutable."""
+    """One recurrent layer with float32 weights packed for the kernels; immutable.
+
+    For each direction `activations` holds f, g, h as (ONNX name, alpha, beta), and `peepholes` an
+    array [3, H] in the order i f o.
+    """
 
     def __init__(
-        self, cell: str, directions: Sequence[_Parameters], precision: str = ...
+        self,
+        cell: str,
+        directions: Sequence[_Parameters],
+        activations: Sequence[Sequence[tuple[str, float, float]]] | None = None,
+        clip: float | None = None,
+        input_forget: bool = False,
+        peepholes: Sequence[_Floats] | None = None,
+        precision: str = ...,
     ) -> None: ...
     def run(
         self,
@@ -139,3 +156,41 @@ layer_backward_f64 = layer_backward_f32
 
 def tape_width(cell: str, hidden: int, outputs: int) -> int:
     """Values that a training step's tape keeps per token and direction."""
+
+def crf_log_partition(
+    emissions: _Floats,
+    transitions: _Floats,
+    start: _Floats,
+    end: _Floats,
+    lengths: NDArray[np.int64],
+    log_z: NDArray[np.float64],
+    alphas: NDArray[np.float64] | None,
+) -> None:
+    """Write log Z [N] of chains over emissions [N, T, K], and forward scores [N, T, K]."""
+
+def crf_gradient(
+    emissions: _Floats,
+    transitions: _Floats,
+    start: _Floats,
+    end: _Floats,
+    lengths: NDArray[np.int64],
+    log_z: NDArray[np.float64],
+    alphas: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    d_emissions: _Floats,
+    d_transitions: _Floats,
+    d_start: _Floats,
+    d_end: _Floats,
+) -> None:
+    """Write the gradient of sum_n weights[n] log Z[n] by each of the scores."""
+
+def crf_viterbi(
+    emissions: _Floats,
+    transitions: _Floats,
+    start: _Floats,
+    end: _Floats,
+    lengths: NDArray[np.int64],
+    paths: NDArray[np.int64],
+    scores: NDArray[np.float64],
+) -> None:
+    """Write the best tag sequences of each row, paths [N, best, T], and their scores [N, best]."""

@@ -29,6 +29,10 @@ class TrainingError(UnrolledError):
     """Training cannot go on: the loss is not finite, the disk is full. The command exits with 1."""
 
 
+class InteropError(UnrolledError):
+    """A model file from elsewhere is damaged, or holds what is not supported. Exits with 2."""
+
+
 class EngineError(UnrolledError):
     """An explicitly chosen engine cannot compute what was asked."""
 

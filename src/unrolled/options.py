@@ -21,6 +21,7 @@ from unrolled.spec import (
     RecurrentSpec,
     Reset,
     Struct,
+    TagHead,
     Task,
     Tokens,
     TrainSpec,
@@ -120,9 +121,75 @@ class TranslateOptions(RecurrentOptions, frozen=True, kw_only=True):
     beam: Annotated[int, Meta(ge=1, description="Beam width in evaluation.")] = 1
 
 
-OPTIONS: dict[Task, type[ClassifyOptions] | type[TranslateOptions]] = {
+class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
+    """Many to many, aligned: a tag for every word of a sentence, or for every frame."""
+
+    column: Annotated[
+        str,
+        Meta(
+            description="Tags: a CoNLL-U column (auto: upos), a CoNLL column counted from 1, or -1 "
+            "(auto: the last), a key of JSONL (auto: tags), a column of Parquet or npz (auto: y)."
+        ),
+    ] = "auto"
+    words: Annotated[str, Meta(description="Key of the words in JSONL.")] = "tokens"
+    intent: Annotated[
+        str,
+        Meta(
+            description="Key of JSONL or of a '# key = value' comment: a label of the whole "
+            "sentence, learned together with the tags (empty: none)."
+        ),
+    ] = ""
+    layers: Annotated[int, Meta(ge=1, description="Stacked recurrent layers.")] = 1
+    embedding_size: Annotated[
+        int, Meta(ge=0, description="Width of the embeddings of words (0: spelling only).")
+    ] = 128
+    dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Dropout before, between and after the layers.")
+    ] = 0.5
+    head: Annotated[
+        TagHead, Meta(description="A CRF over the sequence, or a softmax at each word.")
+    ] = "crf"
+    scheme: Annotated[
+        Literal["auto", "none", "bio", "bioes"],
+        Meta(description="How tags spell spans; auto: by what the tags look like."),
+    ] = "auto"
+    constraints: Annotated[
+        Literal["none", "decode", "train"],
+        Meta(description="Keep to legal tag sequences: nowhere, in answers, in training too."),
+    ] = "decode"
+    characters: Annotated[
+        bool, Meta(description="Read the spelling of words too, by a stack of its own.")
+    ] = True
+    character_embedding_size: Annotated[
+        int, Meta(ge=1, description="Width of the embeddings of characters.")
+    ] = 32
+    character_hidden_size: Annotated[
+        int, Meta(ge=1, description="Units a direction of the stack over characters.")
+    ] = 64
+    word_dropout: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="A: a word seen n times is read as <unk> in training with probability "
+            "A / (A + n).",
+        ),
+    ] = 0.25
+    vectors: Annotated[
+        str,
+        Meta(description="Text file of word vectors to start from (word2vec, GloVe, fastText)."),
+    ] = ""
+    sequence: Annotated[
+        str, Meta(description="Frames in Parquet: column that says which sequence a row is of.")
+    ] = "id"
+    time: Annotated[
+        str, Meta(description="Frames in Parquet: column that orders the rows of a sequence.")
+    ] = "time"
+
+
+OPTIONS: dict[Task, type[ClassifyOptions] | type[TranslateOptions] | type[TagOptions]] = {
     "classify": ClassifyOptions,
     "translate": TranslateOptions,
+    "tag": TagOptions,
 }
 
 

@@ -22,7 +22,9 @@ Init = Literal["torch", "orthogonal"]
 AttentionKind = Literal["additive", "dot", "general", "concat"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Tokens = Literal["char", "word", "bpe"]
-Task = Literal["classify", "translate"]
+Task = Literal["classify", "translate", "tag"]
+TagHead = Literal["crf", "softmax"]
+Scheme = Literal["none", "bio", "bioes"]
 Engine = Literal["auto", "reference", "torch", "native"]
 Precision = Literal["float32", "bf16", "int8"]
 
@@ -140,7 +142,47 @@ class TranslatorSpec(Struct, frozen=True, kw_only=True, tag="translate", tag_fie
     dropout: float = 0.0
 
 
-NetworkSpec = ClassifierSpec | TranslatorSpec
+class CharacterSpec(Struct, frozen=True, kw_only=True):
+    """A word from its characters: embedding -> recurrent stack -> last states of the top layer."""
+
+    vocab_size: int
+    embedding_size: int
+    recurrent: RecurrentSpec
+
+    @property
+    def output_size(self) -> int:
+        """Width of what a word becomes: the top layer's directions side by side, D * P."""
+        top = self.recurrent.state_size(self.recurrent.num_layers - 1)
+        return self.recurrent.num_directions * top
+
+
+class TaggerSpec(Struct, frozen=True, kw_only=True, tag="tag", tag_field="task"):
+    """Words or frames -> recurrent stack -> linear -> a tag each (many to many, aligned).
+
+    A word is its embedding and what `characters` makes of its spelling, either or both. With
+    `frame_size` above 0 the inputs are that many numbers a step instead. `head` is a softmax a step
+    or a linear-chain CRF over the sequence (Lafferty et al. 2001). With `num_intents` the maximum
+    over time of the stack's outputs also names one label of the whole sequence.
+    """
+
+    num_tags: int
+    recurrent: RecurrentSpec
+    vocab_size: int = 0
+    embedding_size: int = 0
+    characters: CharacterSpec | None = None
+    frame_size: int = 0
+    head: TagHead = "crf"
+    num_intents: int = 0
+    dropout: float = 0.0
+
+    @property
+    def step_size(self) -> int:
+        """Width of what the stack reads a step."""
+        spelled = 0 if self.characters is None else self.characters.output_size
+        return self.frame_size or self.embedding_size + spelled
+
+
+NetworkSpec = ClassifierSpec | TranslatorSpec | TaggerSpec
 
 
 class VocabularySpec(Struct, frozen=True, kw_only=True):
@@ -216,6 +258,26 @@ class TrainSpec(Struct, frozen=True, kw_only=True):
     ] = False
 
 
+class TaggingSpec(Struct, frozen=True, kw_only=True):
+    """How a tagger reads and answers, beside the columns.
+
+    `scheme` says how tags spell spans; `constrained` forbids what the scheme does in answers.
+    `intent` names the label of the whole sequence. Of a word `max_word_length` characters are read.
+    For frames, `features` are the columns of a step, `sequence` and `time` those that group and
+    order the rows. `word_dropout` and `constrained_training` acted in training.
+    """
+
+    intent: str = ""
+    scheme: Scheme = "none"
+    constrained: bool = False
+    constrained_training: bool = False
+    word_dropout: float = 0.0
+    max_word_length: int = 48
+    features: tuple[str, ...] = ()
+    sequence: str = ""
+    time: str = ""
+
+
 class DataSpec(Struct, frozen=True, kw_only=True):
     """Which columns were read and how, so that a model reads new files the same way.
 
@@ -228,6 +290,7 @@ class DataSpec(Struct, frozen=True, kw_only=True):
     source_vocabulary: VocabularySpec = VocabularySpec()
     target_vocabulary: VocabularySpec = VocabularySpec()
     max_length: int = 400
+    tagging: TaggingSpec | None = None
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True):

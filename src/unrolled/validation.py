@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from unrolled.errors import ConfigError
 from unrolled.shapes import check_attention, check_spec
-from unrolled.spec import AttentionSpec, ClassifierSpec, NetworkSpec, RecurrentSpec, TranslatorSpec
+from unrolled.spec import (
+    AttentionSpec,
+    CharacterSpec,
+    ClassifierSpec,
+    NetworkSpec,
+    RecurrentSpec,
+    TaggerSpec,
+    TranslatorSpec,
+)
 
 NUM_SPECIALS = 4
 
@@ -16,6 +24,8 @@ def check_network(spec: NetworkSpec) -> None:
     """Raise `ConfigError`, naming the field and what was expected, where sizes do not fit."""
     if isinstance(spec, ClassifierSpec):
         _check_classifier(spec)
+    elif isinstance(spec, TaggerSpec):
+        _check_tagger(spec)
     else:
         _check_translator(spec)
 
@@ -95,6 +105,44 @@ def _check_classifier(spec: ClassifierSpec) -> None:
         _check_attention(spec.attention, None, spec.recurrent.output_size)
     elif spec.attention is not None:
         raise ConfigError(f"attention is given but pooling is {spec.pooling!r}, not 'attention'.")
+
+
+def _check_tagger(spec: TaggerSpec) -> None:
+    if spec.num_tags < 2:
+        raise ConfigError(f"num_tags is {spec.num_tags}, expected 2 or more.")
+    if spec.num_intents == 1 or spec.num_intents < 0:
+        raise ConfigError(f"num_intents is {spec.num_intents}, expected 0, or 2 or more.")
+    if spec.frame_size:
+        _check_sizes(frame_size=spec.frame_size)
+        _expect("embedding_size", spec.embedding_size, 0, "the inputs are frames, not words")
+        _expect("characters", spec.characters, None, "the inputs are frames, not words")
+    elif spec.embedding_size:
+        _check_sizes(
+            embedding_size=spec.embedding_size, vocab_size=spec.vocab_size - NUM_SPECIALS + 1
+        )
+    elif spec.characters is None:
+        raise ConfigError(
+            "embedding_size and frame_size are 0 and characters is not given: nothing to read."
+        )
+    if spec.characters is not None:
+        _check_characters(spec.characters)
+    _check_recurrent("recurrent", spec.recurrent)
+    _check_rate("dropout", spec.dropout)
+    because = "the first layer reads the embedding and the spelling of a word, or a frame"
+    _expect("recurrent.input_size", spec.recurrent.input_size, spec.step_size, because)
+
+
+def _check_characters(spec: CharacterSpec) -> None:
+    _check_sizes(
+        **{
+            "characters.embedding_size": spec.embedding_size,
+            "characters.vocab_size": spec.vocab_size - NUM_SPECIALS + 1,
+        }
+    )
+    _check_recurrent("characters.recurrent", spec.recurrent)
+    because = "its first layer reads the embedding of a character"
+    found = spec.recurrent.input_size
+    _expect("characters.recurrent.input_size", found, spec.embedding_size, because)
 
 
 def _check_translator(spec: TranslatorSpec) -> None:

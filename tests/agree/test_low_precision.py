@@ -9,6 +9,7 @@ from stacks import CELLS
 from tolerances import close
 from unrolled import Recurrent, _native
 from unrolled.runtime import reference, reference_low
+from unrolled.runtime.operator import CellOptions
 from unrolled.runtime.session import SessionPool
 from unrolled.shapes import parameter_shapes
 from unrolled.spec import RecurrentSpec
@@ -83,7 +84,7 @@ def test_the_path_without_the_vector_extension_gives_the_same_integers(isa):
     x = frames(9, 5, 33)
     results = []
     for precision in ("int8", "int8-without-vnni"):
-        layer = _native.LayerF32("lstm", parts, precision)
+        layer = _native.LayerF32("lstm", parts, precision=precision)
         zeros, y = np.zeros((1, 9, 70), np.float32), np.empty((9, 5, 70), np.float32)
         layer.run(x, zeros, zeros, None, y, np.empty_like(zeros), np.empty_like(zeros))
         results.append(y)
@@ -188,7 +189,25 @@ def test_what_has_no_low_precision_says_so():
         Recurrent(spec, wide, precision="bf16")
     ones = np.ones((4, 1), np.float32)
     with pytest.raises(ValueError, match="projection has no low precision"):
-        _native.LayerF32("lstm", [(ones, ones, None, None, ones[:1])], "int8")
+        _native.LayerF32("lstm", [(ones, ones, None, None, ones[:1])], precision="int8")
+
+
+def test_options_and_peepholes_have_no_low_precision():
+    spec, weights = problem("lstm", 3, (5,))
+    options = CellOptions(clip=1.0)
+    with pytest.raises(ValueError, match="options or peepholes runs in float32 only"):
+        Recurrent(spec, weights, options, precision="int8")
+    with pytest.raises(ValueError, match="options or peepholes runs in float32 only"):
+        Recurrent.from_state_dict(weights, options=options, precision="bf16")
+    peepholes = {**weights, "weight_peephole_l0": np.zeros((3, 5), np.float32)}
+    with pytest.raises(ValueError, match="options or peepholes runs in float32 only"):
+        Recurrent(spec, peepholes, precision="bf16")
+    ones = np.ones((4, 1), np.float32)
+    with pytest.raises(ValueError, match="options or peepholes has no low precision"):
+        _native.LayerF32("lstm", [(ones, ones, None, None, None)], clip=1.0, precision="int8")
+    assert Recurrent(spec, weights, options).fingerprint != Recurrent(spec, weights).fingerprint
+    low = Recurrent(spec, weights, precision="int8")
+    assert low.fingerprint == Recurrent(spec, weights).fingerprint
 
 
 def test_the_set_in_use_tells_how_it_multiplies_integers(isa):

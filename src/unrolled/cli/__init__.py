@@ -17,6 +17,7 @@ from unrolled import __version__
 from unrolled.errors import (
     ConfigError,
     DataError,
+    InteropError,
     ModelError,
     TrainingError,
     UnrolledError,
@@ -29,8 +30,8 @@ VERBS = {
     "predict": "Answer for every row of a file, or every line of stdin.",
     "explain": "Show what a model looked at, as one HTML page.",
     "inspect": "Show a model's layers, shapes and parameters, drawn unrolled.",
-    "export": "Write a model with recurrent weights of fewer bits.",
-    "demo": "Train spelling-to-sound on the CMU dictionary and show what it learned.",
+    "export": "Write a model as ONNX, or with recurrent weights of fewer bits.",
+    "demo": "Train on the CMU dictionary (spelling to sound, or stress) and show what it learned.",
     "bench": "Time our layers against their peers, turn about.",
 }
 USAGE_ERROR, FAILED = 2, 1
@@ -125,7 +126,7 @@ def _explain_failure(error: Exception, debug: bool) -> int:
         return 128 + int(number)
     if isinstance(error, UnrolledError):
         print(f"unrolled: error: {error}", file=sys.stderr)
-        mended_by_user = (DataError, ConfigError, ModelError)
+        mended_by_user = (DataError, ConfigError, InteropError, ModelError)
         failed = isinstance(error, TrainingError) or not isinstance(error, mended_by_user)
         return FAILED if failed else USAGE_ERROR
     if isinstance(error, OSError):

@@ -13,6 +13,7 @@ from unrolled.cli.common import calm_threads, say, write_json
 
 
 @click.command(name="demo")
+@click.argument("which", type=click.Choice(["pronounce", "stress"]), default="pronounce")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -27,6 +28,7 @@ from unrolled.cli.common import calm_threads, say, write_json
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def command(
+    which: str,
     out: Path,
     overwrite: bool,
     seed: int,
@@ -37,27 +39,29 @@ def command(
 ) -> None:
     """Learn to pronounce English words from the CMU dictionary, in about five minutes.
 
-    A GRU encoder-decoder with Bahdanau attention reads letters and writes phonemes. Writes
-    OUT/model, OUT/data and OUT/report.html.
+    pronounce: a GRU encoder-decoder with Bahdanau attention reads letters and writes phonemes.
+    stress: a bidirectional GRU with a CRF tags each vowel with its stress. Both write OUT/model,
+    OUT/data and OUT/report.html.
     """
     calm_threads()
-    from unrolled.demo import pronounce
+    from unrolled.demo import pronounce, stress
     from unrolled.train.watch import Bar, Lines
 
+    demo = stress if which == "stress" else pronounce
     training = msgspec.structs.replace(
-        pronounce.TRAINING, seed=seed, epochs=epochs or pronounce.TRAINING.epochs
+        demo.TRAINING, seed=seed, epochs=epochs or demo.TRAINING.epochs
     )
     watchers: tuple[Any, ...] = ()
     if not quiet:
         watchers = (Bar() if sys.stderr.isatty() else Lines(),)
-    say("reading the CMU Pronouncing Dictionary and training on its spellings", quiet=quiet)
-    metrics = pronounce.run(
-        out, training=training, overwrite=overwrite, watchers=watchers, limit=words
-    )
+    learnt = "stress" if which == "stress" else "spellings"
+    say(f"reading the CMU Pronouncing Dictionary and training on its {learnt}", quiet=quiet)
+    metrics = demo.run(out, training=training, overwrite=overwrite, watchers=watchers, limit=words)
     if as_json:
         write_json({k: v for k, v in metrics.items() if k != "examples"})
         return
-    sys.stdout.write(_summary(metrics, out))
+    summary = _stress_summary if which == "stress" else _summary
+    sys.stdout.write(summary(metrics, out))
 
 
 def _summary(metrics: dict[str, Any], out: Path) -> str:
@@ -72,6 +76,22 @@ def _summary(metrics: dict[str, Any], out: Path) -> str:
         f"{metrics['test_words']} held-out words: PER {100 * metrics['per']:.2f} %, "
         f"WER {100 * metrics['wer']:.2f} % (beam {metrics['beam']}), "
         f"trained in {metrics['train_seconds']:.0f} s",
+        f"model:  {out / 'model'}",
+        f"report: {out / 'report.html'}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _stress_summary(metrics: dict[str, Any], out: Path) -> str:
+    lines = ["", f"{'word':<14}{'predicted':<40}true"]
+    for example in metrics["examples"]:
+        mark = " " if example["predicted"] == example["true"] else "*"
+        lines.append(f"{example['word']:<14}{example['predicted']:<39}{mark}{example['true']}")
+    lines += [
+        "",
+        f"{metrics['test_words']} held-out words: every stress right in "
+        f"{100 * metrics['sentence_accuracy']:.2f} %, {100 * metrics['accuracy']:.2f} % of "
+        f"phonemes, trained in {metrics['train_seconds']:.0f} s",
         f"model:  {out / 'model'}",
         f"report: {out / 'report.html'}",
     ]

@@ -13,7 +13,7 @@ from unrolled.cli.common import write_json
 @click.command(name="evaluate")
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(allow_dash=True))
-@click.option("--format", "kind", help="csv, tsv, jsonl, parquet or txt (else by the ending).")
+@click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
 @click.option("--source", help="Column of the text or source [default: as in training].")
 @click.option("--target", help="Column of the label or target [default: as in training].")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
@@ -32,11 +32,11 @@ def command(
     Example: unrolled evaluate model/ test.csv
     """
     from unrolled.runtime.model import load
-    from unrolled.tasks.evaluate import evaluate_table, read_examples
+    from unrolled.tasks.evaluate import evaluate_examples, read_examples
 
     loaded = load(model)
-    table = read_examples(loaded, data, format=kind, source=source, target=target)
-    metrics = evaluate_table(loaded, table, beam=beam)
+    examples = read_examples(loaded, data, format=kind, source=source, target=target)
+    metrics = evaluate_examples(loaded, examples, beam=beam)
     if as_json:
         write_json(metrics)
     else:
@@ -45,18 +45,34 @@ def command(
 
 def _table(metrics: dict[str, Any]) -> str:
     """Return the metrics as lines; rates in %, the confusion matrix with its classes."""
-    percent = ("per", "wer", "accuracy", "macro_f1")
+    percent = ("per", "wer", "macro_f1", "span_f1", "span_precision", "span_recall")
+    width = max(16, *(len(name) + 1 for name in metrics))
     lines = []
     for name, value in metrics.items():
-        if name in percent:
-            lines.append(f"{name:<16}{100 * value:8.2f} %")
+        if name in percent or name.endswith("accuracy"):
+            lines.append(f"{name:<{width}}{100 * value:8.2f} %")
         elif isinstance(value, float):
-            lines.append(f"{name:<16}{value:8.3f}")
+            lines.append(f"{name:<{width}}{value:8.3f}")
         elif isinstance(value, (int, str)):
-            lines.append(f"{name:<16}{value:>8}")
+            lines.append(f"{name:<{width}}{value:>8}")
+    if "span_types" in metrics:
+        lines += ["", *_spans(metrics["span_types"])]
     if "confusion" in metrics and len(metrics["classes"]) <= 20:
         lines += ["", *_confusion(metrics["confusion"], metrics["classes"])]
     return "\n".join(lines) + "\n"
+
+
+def _spans(types: dict[str, dict[str, Any]]) -> list[str]:
+    width = max(16, *(len(name) + 1 for name in types)) if types else 16
+    names = ("f1", "precision", "recall", "count")
+    head = f"{'span':<{width}}" + "".join(f"{name:>12}" for name in names)
+    body = [
+        f"{name:<{width}}"
+        + "".join(f"{100 * rates[key]:10.2f} %" for key in names[:3])
+        + f"{rates['count']:>12}"
+        for name, rates in types.items()
+    ]
+    return [head, *body]
 
 
 def _confusion(rows: list[list[int]], names: list[str]) -> list[str]:

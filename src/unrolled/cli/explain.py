@@ -37,19 +37,27 @@ def command(
     """Show what MODEL looked at in each of TEXTS, as one HTML page that needs no network.
 
     A translator's page shows which source unit each written unit came from; a classifier's, what
-    each part of the text weighed in the label.
+    each part of the text weighed in the label; a tagger's, how likely each tag of each word is.
 
     Example: unrolled explain model/ "some text" --out report.html
     """
     from unrolled.explain import report
     from unrolled.explain.explanation import examples_of
+    from unrolled.explain.tagging import tagged_examples, tagging_report
     from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
-    examples = examples_of(loaded, list(texts), beam=beam)
+    if isinstance(loaded, TaggerModel):
+        examples = tagged_examples(loaded, _words(loaded, texts))
+    else:
+        examples = examples_of(loaded, list(texts), beam=beam)
     log, metrics = _history(Path(model))
     title = f"What {Path(model).name} looked at"
-    if isinstance(loaded, ClassifierModel):
+    if isinstance(loaded, TaggerModel):
+        title = f"How {Path(model).name} tagged"
+        page = tagging_report(title, examples, log=log, metrics=metrics)
+    elif isinstance(loaded, ClassifierModel):
         page = report.classification_report(title, examples, log=log, metrics=metrics)
     else:
         page = report.translation_report(title, examples, log=log, metrics=metrics)
@@ -61,6 +69,18 @@ def command(
     else:
         sys.stdout.writelines(f"{e['predicted']}\n" for e in examples)
     say(f"the report is in {out}", quiet=quiet)
+
+
+def _words(model: Any, texts: tuple[str, ...]) -> list[list[str]]:
+    """Return the words of each text; DataError where the model reads frames or a text has none."""
+    from unrolled.errors import DataError
+
+    if model.reads_frames:
+        raise DataError("explain takes texts; this model reads frames of numbers")
+    for number, text in enumerate(texts, start=1):
+        if not text.split():
+            raise DataError(f"text {number} is empty; expected at least one word")
+    return [text.split() for text in texts]
 
 
 def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -93,5 +113,4 @@ def _draw(path: Path, example: dict[str, Any]) -> None:
 
 
 def _plain(example: dict[str, Any]) -> dict[str, Any]:
-    weights = example["weights"]
-    return {**example, "weights": None if weights is None else weights.tolist()}
+    return {k: v.tolist() if hasattr(v, "tolist") else v for k, v in example.items()}

@@ -16,7 +16,7 @@ from unrolled.cli.common import say
 @click.command(name="predict")
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(allow_dash=True))
-@click.option("--format", "kind", help="csv, tsv, jsonl, parquet or txt (else by the ending).")
+@click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
 @click.option("--source", help="Column of the text [default: as in training].")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @click.option("--n-best", type=click.IntRange(1), default=1, show_default=True, help="Answers.")
@@ -36,15 +36,23 @@ def command(
 
     Lines of text give one answer a line. A table comes back as a table: its columns, then
     `prediction` (and `probability`, for a classifier). With --n-best further answers follow in
-    tab-separated fields of the line, or in columns `prediction_2` and so on.
+    tab-separated fields of the line, or in columns `prediction_2` and so on. A tagger answers a
+    line with the tags of its words, and a CoNLL file with the file, its tags filled in.
 
     Example: echo recurrent | unrolled predict model/ -
     """
+    from unrolled.cli import tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
     from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
+    if isinstance(loaded, TaggerModel):
+        if beam > 1:
+            raise ConfigError("--beam is for translators; a tagger's search is exact")
+        tagging.predict(loaded, data, kind, source, n_best, as_json)
+        return
     column = source or loaded.config.data.source
     table, shape = _read(data, kind, column)
     inputs = texts(table, column)

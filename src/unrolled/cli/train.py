@@ -11,7 +11,7 @@ import click
 
 from unrolled.cli.common import calm_threads, gather, say, spec_options, write_json
 from unrolled.errors import ConfigError
-from unrolled.options import ClassifyOptions, TranslateOptions, build, defaults
+from unrolled.options import ClassifyOptions, TagOptions, TranslateOptions, build, defaults
 from unrolled.spec import TrainSpec
 
 
@@ -30,7 +30,7 @@ def _common(function: Any) -> Any:
         click.option("--overwrite", is_flag=True, help="Replace the model in --out."),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key."),
         click.option("--config", type=click.Path(), help="TOML or JSON file of keys."),
-        click.option("--format", "kind", help="csv, tsv, jsonl, parquet or txt (else by ending)."),
+        click.option("--format", "kind", help="csv, jsonl, conllu ... (else by ending)."),
         click.option("--valid", type=click.Path(), help="Validation file (else a share of DATA)."),
         click.option("--out", type=click.Path(path_type=Path), required=True, help="Model folder."),
         click.argument("data", type=click.Path(allow_dash=True)),
@@ -91,6 +91,38 @@ def translate(
     held = read(valid) if valid else None
     pairs = read(data, target_file)
     fitted = train(pairs, options, training, validation=held, run=_run(rest))
+    _report(fitted, rest)
+
+
+@command.command()
+@_common
+@spec_options(TagOptions, TrainSpec)
+def tag(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
+    """Learn to tag every word of the sentences in DATA, or every frame of its sequences.
+
+    DATA is CoNLL-U, CoNLL columns or JSONL (--format conllu, conll, jsonl), or frames of numbers in
+    npz or Parquet.
+
+    Example: unrolled train tag train.conllu --valid dev.conllu --out model/
+    """
+    from unrolled.data.sequences import read_sequences
+    from unrolled.tasks.tag import train
+
+    options, training, rest = _resolve(TagOptions, given)
+
+    def read(path: str) -> Any:
+        return read_sequences(
+            path,
+            format=kind,
+            column=options.column,
+            words=options.words,
+            intent=options.intent,
+            sequence=options.sequence,
+            time=options.time,
+        )
+
+    held = read(valid) if valid else None
+    fitted = train(read(data), options, training, validation=held, run=_run(rest))
     _report(fitted, rest)
 
 

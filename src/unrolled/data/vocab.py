@@ -100,6 +100,29 @@ class Vocabulary:
             )
         return cls(spec, (*SPECIALS, *units), tokenizer)
 
+    @classmethod
+    def of_words(
+        cls, words: Iterable[str], spec: VocabularySpec, *, further: Iterable[str] = ()
+    ) -> Vocabulary:
+        """Count whole words, which may hold spaces, and keep them as `build` does.
+
+        `further` words fill what places `spec.max_size` leaves, in their order.
+        """
+        counts = Counter(normalise(word, lowercase=spec.lowercase) for word in words)
+        units = dict.fromkeys(_kept(counts, spec))
+        for word in further:
+            if len(units) >= spec.max_size - len(SPECIALS):
+                break
+            units[normalise(word, lowercase=spec.lowercase)] = None
+        for special in SPECIALS:
+            units.pop(special, None)
+        if not units:
+            raise DataError(
+                f"the vocabulary is empty: no word occurs at least {spec.min_count} times "
+                "(min_count)"
+            )
+        return cls(spec, (*SPECIALS, *units))
+
     def __len__(self) -> int:
         return len(self.units)
 
@@ -117,6 +140,11 @@ class Vocabulary:
             return ids
         get = self._ids.get
         return [get(unit, UNK) for unit in _pieces(seen, self.spec.tokens)]
+
+    def encode_words(self, words: Iterable[str]) -> list[int]:
+        """Return the id of each whole word; what is not known becomes `<unk>`."""
+        lowercase, get = self.spec.lowercase, self._ids.get
+        return [get(normalise(word, lowercase=lowercase), UNK) for word in words]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ids; `<pad>`, `<s>` and `</s>` are left out, `<unk>` is shown.
@@ -150,6 +178,10 @@ def _pieces(text: str, tokens: Literal["char", "word", "bpe"]) -> Sequence[str]:
 
 def _counted(seen: list[str], spec: VocabularySpec) -> list[str]:
     counts = Counter(chain.from_iterable(_pieces(text, spec.tokens) for text in seen))
+    return _kept(counts, spec)
+
+
+def _kept(counts: Counter[str], spec: VocabularySpec) -> list[str]:
     for special in SPECIALS:
         del counts[special]
     kept = [(-count, unit) for unit, count in counts.items() if count >= spec.min_count]

@@ -12,7 +12,15 @@ from unrolled.explain.svg import Series
 
 Log = Sequence[Mapping[str, Any]]
 
-RATES = {"per": "PER", "wer": "WER", "accuracy": "accuracy", "macro_f1": "macro F1"}
+RATES = {
+    "per": "PER",
+    "wer": "WER",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "span_f1": "span F1",
+    "intent_accuracy": "intent",
+    "sentence_accuracy": "sentences",
+}
 LOSSES = {"train_loss": "training", "validation_loss": "validation"}
 SCORES = {"bleu": "BLEU"}
 FALLING = {"per", "wer", "train_loss", "validation_loss"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from unrolled.runtime.model import ClassifierModel, Model, TranslatorModel
+from unrolled.runtime.model import ClassifierModel, TranslatorModel
 
 
-def examples_of(model: Model, texts: Sequence[str], *, beam: int = 1) -> list[dict[str, Any]]:
+def examples_of(
+    model: ClassifierModel | TranslatorModel, texts: Sequence[str], *, beam: int = 1
+) -> list[dict[str, Any]]:
     """Answer each text and return the answers with the attention behind them.
 
     The keys are those of `report.translation_report` and `report.classification_report`.

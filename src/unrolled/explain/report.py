@@ -23,6 +23,9 @@ MEANINGS = {
     "accuracy": "share of labels that are right; higher is better",
     "macro_f1": "mean over classes of the harmonic mean of precision and recall; higher is better",
     "bleu": "overlap of words and phrases with the references, 0 to 100; higher is better",
+    "span_f1": "harmonic mean of precision and recall of whole spans; higher is better",
+    "intent_accuracy": "share of sentences whose own label is right; higher is better",
+    "sentence_accuracy": "share of sentences without an error; higher is better",
     "log_loss": "mean of -log p(true class) in nats; lower is better",
     "train_seconds": "time spent in training, in seconds",
     "epochs": "passes over the training data",
@@ -75,7 +78,7 @@ def translation_report(
         (_heading(e), _alignment(k, e, units), len(e["source_tokens"]) >= WIDE_FROM)
         for k, e in enumerate(examples, start=1)
     ]
-    report = _with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
+    report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
     if examples:
         report = report.add("Examples", body + page.articles(panels))
     return _with_extra(report, extra_sections).html()
@@ -98,7 +101,7 @@ def classification_report(
     """
     _check_keys(examples, ("tokens", "weights", "predicted", "probabilities"))
     panels = [(_verdict(e), _attended(k, e, unit), False) for k, e in enumerate(examples, start=1)]
-    report = _with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
+    report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
     if examples:
         report = report.add("Texts", page.paragraph(CAVEAT, kind="soft") + page.articles(panels))
     return _with_extra(report, extra_sections).html()
@@ -258,9 +261,10 @@ def _lead(metrics: Numbers | None, log: Sequence[Numbers]) -> str:
     return " ".join(parts)
 
 
-def _with_numbers(
+def with_numbers(
     report: page.Report, log: Sequence[Numbers], metrics: Numbers | None
 ) -> page.Report:
+    """Return the report with a table of its metrics and with its learning curves."""
     rows = [_metric(key, value) for key, value in (metrics or {}).items() if _is_plain(value)]
     if rows:
         header = ("Metric", "Value", "What it says")

@@ -7,7 +7,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from unrolled.spec import ClassifierSpec, ModelConfig, NetworkSpec, RecurrentSpec, TranslatorSpec
+from unrolled.spec import (
+    ClassifierSpec,
+    ModelConfig,
+    NetworkSpec,
+    RecurrentSpec,
+    TaggerSpec,
+    TranslatorSpec,
+)
 
 NAMES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 
@@ -40,6 +47,8 @@ def describe(config: ModelConfig) -> str:
             f"embedding of {spec.embedding_size}, {stack_words(spec.recurrent)}, "
             f"pooled by {pooled}",
         ]
+    elif isinstance(spec, TaggerSpec):
+        lines = _describe_tagger(spec, config)
     else:
         attention = spec.attention.kind + " attention" if spec.attention else "no attention"
         lines = [
@@ -50,6 +59,27 @@ def describe(config: ModelConfig) -> str:
             f"{attention}",
         ]
     return "\n".join(lines)
+
+
+def _describe_tagger(spec: TaggerSpec, config: ModelConfig) -> list[str]:
+    tagging = config.data.tagging
+    scheme = "" if tagging is None or tagging.scheme == "none" else f" in {tagging.scheme.upper()}"
+    held = ", answers held to it" if tagging is not None and tagging.constrained else ""
+    reads = f"{spec.frame_size} numbers a frame" if spec.frame_size else f"{spec.vocab_size} words"
+    lines = [f"tag: {reads}, {spec.num_tags} tags{scheme}{held}"]
+    if spec.num_intents:
+        lines.append(
+            f"and one of {spec.num_intents} labels for the whole, from the maximum over time"
+        )
+    if spec.characters is not None:
+        stack = stack_words(spec.characters.recurrent)
+        lines.append(
+            f"spelling: {spec.characters.vocab_size} characters, embedding of "
+            f"{spec.characters.embedding_size}, {stack}"
+        )
+    embedded = f"embedding of {spec.embedding_size}, " if spec.embedding_size else ""
+    head = "a CRF over the sequence" if spec.head == "crf" else "a softmax at each step"
+    return [*lines, f"{embedded}{stack_words(spec.recurrent)}, {head}"]
 
 
 def stack_words(spec: RecurrentSpec) -> str:
@@ -67,6 +97,8 @@ def draw(spec: NetworkSpec) -> str:
     """
     if isinstance(spec, ClassifierSpec):
         return _draw_classifier(spec)
+    if isinstance(spec, TaggerSpec):
+        return _draw_tagger(spec)
     return _draw_translator(spec)
 
 
@@ -88,6 +120,24 @@ def _draw_classifier(spec: ClassifierSpec) -> str:
         pooled,
     ]
     return "\n".join([line.center(width).rstrip() for line in top] + body)
+
+
+def _draw_tagger(spec: TaggerSpec) -> str:
+    read = "x" if spec.frame_size else "w"
+    body = _stack(
+        spec.recurrent,
+        [f"{read}[1]", f"{read}[2]", f"{read}[T]"],
+        outputs=["y[1]", "y[2]", "y[T]"],
+    )
+    head = (
+        "y[1] - y[2] ... y[T] scored together by a CRF" if spec.head == "crf" else "a softmax each"
+    )
+    if spec.num_intents:
+        head += f"; one of {spec.num_intents} labels from the maximum over time"
+    parts = ["embedding"] if spec.embedding_size else []
+    parts += ["last states of its characters"] if spec.characters else []
+    notes = [f"w[t]: {' and '.join(parts)} of word t"] if parts else ["x[t]: frame t"]
+    return "\n".join([head, "", *body, "", *notes])
 
 
 def _draw_translator(spec: TranslatorSpec) -> str:

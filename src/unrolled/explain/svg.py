@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from unrolled.explain.alignment import Weights
 from unrolled.explain.labels import short, shown, text, width
 
+CHART_WIDTH = 350
 FONT = 13
 LEAST_SCALE = 0.76
 LARGE_CELL, SMALL_CELL = 34, 20
@@ -143,13 +144,21 @@ def line_chart(
         )
         anchor = "end" if x > frame.right - 30 else "middle"
         parts.append(_text("best", x, frame.top - 5, anchor, kind="tick"))
-    start = frame.left
+    start, gap = _legend_room(frame.left, [line.name for line in series])
     for k, line in enumerate(series):
         tips = [f"{line.name}, {x:g}: {y:.4g}" for x, y in line.points]
         parts.append(_line([frame.at(x, y) for x, y in line.points], k, tips))
-        parts.append(_legend(line.name, start, k))
-        start += 48 + width(line.name) * FONT * 0.9
-    return _svg(350, 250, description, parts, kind="chart")
+        parts.append(_legend(line.name, start, k, gap - 24))
+        start += gap + width(line.name) * FONT * 0.9
+    return _svg(CHART_WIDTH, 250, description, parts, kind="chart")
+
+
+def _legend_room(left: float, names: Sequence[str]) -> tuple[float, float]:
+    """Return where the legend starts and how far its names stand apart, so that all are seen."""
+    words = sum(width(name) * FONT * 0.9 for name in names)
+    if left + words + 48 * len(names) <= CHART_WIDTH + 10:
+        return left, 48
+    return 2, max(30, (CHART_WIDTH - 4 - words) / len(names))
 
 
 def _axes(frame: _Frame, ticks: Sequence[float], x_title: str, y_title: str) -> list[str]:
@@ -167,10 +176,10 @@ def _axes(frame: _Frame, ticks: Sequence[float], x_title: str, y_title: str) -> 
     return parts
 
 
-def _legend(name: str, x: float, k: int) -> str:
-    line = f'<line class="line s{k % 4}" x1="{x:.1f}" x2="{x + 24:.1f}" y1="32" y2="32"/>'
-    label = _text(name, x + 30, 32, "start", kind="tick", extra=CENTRED)
-    return line + _marker(x + 12, 32, k, "") + label
+def _legend(name: str, x: float, k: int, size: float) -> str:
+    line = f'<line class="line s{k % 4}" x1="{x:.1f}" x2="{x + size:.1f}" y1="32" y2="32"/>'
+    label = _text(name, x + size + 6, 32, "start", kind="tick", extra=CENTRED)
+    return line + _marker(x + size / 2, 32, k, "") + label
 
 
 def _line(points: Sequence[tuple[float, float]], k: int, tips: Sequence[str]) -> str:

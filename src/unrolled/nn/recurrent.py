@@ -132,7 +132,9 @@ class Recurrent(nn.Module):
         """The weights as torch.nn lists them: one list per layer and direction."""
         return [[w for w in one if w is not None] for layer in self._weights() for one in layer]
 
-    def engine_for(self, x: Tensor | PackedSequence, *, return_states: bool = False) -> Choice:
+    def engine_for(
+        self, x: Tensor | PackedSequence, *, return_states: bool = False, flow: bool = False
+    ) -> Choice:
         """Return which engine would run on `x`, and why; raises EngineError where none by name."""
         data = x.data if isinstance(x, PackedSequence) else x
         return choose(
@@ -142,6 +144,7 @@ class Recurrent(nn.Module):
             dtype=data.dtype,
             training=self.training,
             return_states=return_states,
+            flow=flow,
         )
 
     def forward(
@@ -151,6 +154,7 @@ class Recurrent(nn.Module):
         *,
         lengths: Lengths | None = None,
         return_states: bool = False,
+        flow: list[Tensor] | None = None,
     ) -> Any:
         """Run the stack: (y, hx) or, with `return_states`, (y, hx, states).
 
@@ -161,7 +165,8 @@ class Recurrent(nn.Module):
         widths differ a tuple of [D, N, H_l] in place of each. Left out, it is zero or learned.
 
         `states` has one dict a layer: "h" [N, T, D, P] and for LSTM "c" [N, T, D, H], in the
-        layout of x; of a PackedSequence they come padded.
+        layout of x; of a PackedSequence they come padded. `flow`, an empty list, receives a tensor
+        [D, T, 2] a layer that the backward pass fills; `unrolled.nn.gradient_flow` explains it.
 
         Raises ValueError for shapes, dtypes or lengths that do not fit, EngineError where an engine
         chosen by name cannot compute this call.
@@ -169,7 +174,7 @@ class Recurrent(nn.Module):
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence has its own lengths: leave lengths= out")
-            return self._packed(x, hx, return_states)
+            return self._packed(x, hx, return_states, flow)
         spec, weights = self.spec, self._weights()
         check_input(spec, x, weights[0][0].ih, batch_first=self.batch_first)
         batched = x.dim() == 3
@@ -189,8 +194,9 @@ class Recurrent(nn.Module):
             time_first,
             state,
             ragged(lengths, rows=rows, steps=steps, device=x.device),
-            self.engine_for(x, return_states=return_states),
+            self.engine_for(x, return_states=return_states, flow=flow is not None),
             return_states,
+            flow,
         )
         new_hx = join_state(spec, last, batched=batched)
         if not return_states:
@@ -228,6 +234,7 @@ class Recurrent(nn.Module):
         ragged: Ragged | None,
         choice: Choice,
         return_states: bool,
+        flow: list[Tensor] | None,
     ) -> tuple[Tensor, dict[str, list[Tensor]], list[dict[str, Tensor]]]:
         """Run every layer on time-major x: y [T, N, out], last states, every state."""
         spec, run = self.spec, ENGINES[choice.name]
@@ -238,7 +245,19 @@ class Recurrent(nn.Module):
             mask = None
             if self.training and spec.recurrent_dropout:
                 mask = dropout(torch.ones_like(h), spec.recurrent_dropout)
-            result = run(spec, weights[k], x, h, c, ragged=ragged, mask=mask, states=return_states)
+            if flow is not None:
+                flow.append(x.new_zeros(spec.num_directions, len(x), 2))
+            result = run(
+                spec,
+                weights[k],
+                x,
+                h,
+                c,
+                ragged=ragged,
+                mask=mask,
+                states=return_states,
+                flow=None if flow is None else flow[k],
+            )
             y = merge(spec, result.y)
             if spec.residual and k:
                 y = y + x
@@ -255,10 +274,16 @@ class Recurrent(nn.Module):
                     every[k]["c"] = result.cells.reshape(shape)
         return x, last, every
 
-    def _packed(self, x: PackedSequence, hx: State | None, return_states: bool) -> Any:
+    def _packed(
+        self,
+        x: PackedSequence,
+        hx: State | None,
+        return_states: bool,
+        flow: list[Tensor] | None,
+    ) -> Any:
         """Run on the padded rows of `x` and pack the output in the same order."""
         padded, lengths = pad_packed_sequence(x, batch_first=self.batch_first)
-        y, *rest = self.forward(padded, hx, lengths=lengths, return_states=return_states)
+        y, *rest = self.forward(padded, hx, lengths=lengths, return_states=return_states, flow=flow)
         if x.sorted_indices is not None:
             y = y.index_select(0 if self.batch_first else 1, x.sorted_indices)
             lengths = lengths[x.sorted_indices.cpu()]

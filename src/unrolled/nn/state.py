@@ -43,6 +43,17 @@ def check_lengths(lengths: Lengths, *, rows: int, steps: int, device: torch.devi
         raise ValueError(f"lengths must be integers, got {value.dtype}")
     if value.shape != (rows,):
         raise ValueError(f"lengths must be [N] = [{rows}], got {list(value.shape)}")
+    if torch.compiler.is_compiling():
+        # Values are not known while tracing: the check becomes part of the graph.
+        torch._assert_async(
+            ((value >= 0) & (value <= steps)).all(),
+            f"lengths must lie in 0..{steps} (T of the input)",
+        )
+        return value.to(torch.int64)
+    if torch._C._functorch.is_batchedtensor(value):
+        raise ValueError(
+            "lengths cannot be mapped over by vmap: give the same lengths to every call"
+        )
     if rows:
         shortest, longest = (int(bound) for bound in torch.aminmax(value))
         if shortest < 0 or longest > steps:
@@ -61,6 +72,8 @@ def ragged(
     if lengths is None:
         return None
     value = check_lengths(lengths, rows=rows, steps=steps, device=device)
+    if torch.compiler.is_compiling():
+        return Ragged(value, steps)
     return None if bool((value == steps).all()) else Ragged(value, steps)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch.autograd import forward_ad
 
 from unrolled.errors import EngineError
 from unrolled.ops import kernels, native, reference
@@ -16,6 +17,9 @@ ENGINES: dict[str, LayerFunction] = {
     "torch": kernels.layer,
     "reference": reference.layer,
 }
+
+
+_TRANSFORMS = "torch.func transforms and forward-mode differentiation"
 
 
 class Choice(NamedTuple):
@@ -33,6 +37,7 @@ class Request(NamedTuple):
     dtype: torch.dtype
     training: bool
     return_states: bool
+    flow: bool
 
 
 def choose(
@@ -43,12 +48,19 @@ def choose(
     dtype: torch.dtype,
     training: bool,
     return_states: bool = False,
+    flow: bool = False,
 ) -> Choice:
     """Return the engine for a request; `engine="auto"` takes the fastest that can compute it.
 
-    Raises EngineError where an engine chosen by name cannot, saying what it lacks and which can.
+    Raises EngineError where an engine chosen by name cannot, saying what it lacks and which can,
+    and where no engine can.
     """
-    request = Request(spec, device, dtype, training, return_states)
+    request = Request(spec, device, dtype, training, return_states, flow)
+    if flow and (_transformed() or torch.compiler.is_compiling()):
+        raise EngineError(
+            "the gradient flow is recorded in eager mode only, "
+            "not under torch.compile, torch.func transforms or forward-mode differentiation"
+        )
     if engine != "auto":
         lack = _lack(engine, request)
         if lack:
@@ -59,7 +71,7 @@ def choose(
             )
         return Choice(engine, "chosen by name")
     if _transformed():
-        return Choice("reference", "inside a torch.func transform, which fast kernels do not serve")
+        return Choice("reference", f"fast kernels do not serve {_TRANSFORMS}")
     lack = _lack("native", request)
     if not lack:
         return Choice("native", "the native kernels compute this request")
@@ -82,7 +94,7 @@ def _native_lack(request: Request) -> str:
     if request.dtype not in native.DTYPES:
         return f"the native kernels compute float32 and float64, not {request.dtype}"
     if _transformed():
-        return "the native kernels do not serve torch.func transforms"
+        return f"the native kernels do not serve {_TRANSFORMS}"
     return ""
 
 
@@ -94,9 +106,21 @@ def _torch_lack(request: Request) -> str:
         return "torch's kernels have no recurrent_dropout in training"
     if spec.cell == "lstm" and request.return_states:
         return "torch's LSTM does not return the cell state of every step (return_states=True)"
+    if request.flow:
+        return "torch's kernels do not tell the gradient of every hidden state"
+    if _transformed():
+        return f"torch's kernels do not serve {_TRANSFORMS}"
     return ""
 
 
 def _transformed() -> bool:
-    """Whether a torch.func transform (vmap, grad, jvp, ...) is running."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    """Whether a torch.func transform (vmap, grad, jvp, ...) or forward-mode level is running."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    )
+
+
+# What `torch.compiler.assume_constant_result` sets, without importing the compiler. While tracing,
+# the answer has to be that of the moment: the traced call would never be None. Compiled code is
+# guarded on the same stack of transforms.
+_transformed._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -28,13 +28,15 @@ def layer(
     ragged: Ragged | None = None,
     mask: Tensor | None = None,
     states: bool = False,
+    flow: Tensor | None = None,
 ) -> LayerResult:
     """Run one layer in its D directions; see `ops.layer.LayerFunction`.
 
     Ragged rows are packed here, in any order, and unpacked again. `ops.choose` keeps away what
-    these kernels lack (reset before, recurrent dropout, c at every step).
+    these kernels lack (reset before, recurrent dropout, c at every step, the gradient flow).
     """
     assert mask is None
+    assert flow is None
     if ragged is None:
         y, h, c = _call(spec, weights, x, h, c, None)
         return LayerResult(y, h, c)

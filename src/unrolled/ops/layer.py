@@ -2,7 +2,7 @@
 
 An engine is one function of this shape; nothing else crosses between `nn` and the engines:
 
-    layer(spec, weights, x, h, c, *, ragged=None, mask=None, states=False) -> LayerResult
+    layer(spec, weights, x, h, c, *, ragged=None, mask=None, states=False, flow=None) -> LayerResult
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ class LayerFunction(Protocol):
 
     x [T, N, I] may have any strides; h [D, N, P]; c [D, N, H] for LSTM, else None. `mask`
     [D, N, P] multiplies h[t-1] inside the recurrent product (recurrent dropout). `states` asks for
-    `LayerResult.cells`. y is zero past each row's length; the last states are each row's own last,
-    and a row of length 0 keeps h and c as given.
+    `LayerResult.cells`. `flow` [D, T, 2], zeros to begin with, is filled by the backward pass with
+    the norms over the batch of dL/dh[t] and (LSTM) dL/dc[t]. y is zero past each row's length; the
+    last states are each row's own last, and a row of length 0 keeps h and c as given.
     """
 
     def __call__(
@@ -100,6 +101,7 @@ class LayerFunction(Protocol):
         ragged: Ragged | None = None,
         mask: Tensor | None = None,
         states: bool = False,
+        flow: Tensor | None = None,
     ) -> LayerResult:
         """Run one layer."""
         ...

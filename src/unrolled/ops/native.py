@@ -65,11 +65,7 @@ def layer(
     states: bool = False,
     flow: Tensor | None = None,
 ) -> LayerResult:
-    """Run one layer in its D directions; see `ops.layer.LayerFunction`.
-
-    `flow` [D, T, 2], where given, is filled by the backward pass with the norms over the batch of
-    dL/dh[t] and dL/dc[t].
-    """
+    """Run one layer in its D directions; see `ops.layer.LayerFunction`."""
     flat = [tensor for one in weights for tensor in one]
     flat += [None] * (10 - len(flat))
     lengths = None if ragged is None else ragged.lengths
@@ -93,7 +89,11 @@ def _traced(tensors: list[Tensor | None]) -> bool:
 
 
 def _empty_like_sequence(x: Tensor, width: int) -> Tensor:
-    """Return an empty [T, N, width] whose T and N lie in memory in the order of x's."""
+    """Return an empty [T, N, width] whose T and N lie in memory in the order of x's.
+
+    The shapes given for tracing come from here too, so x is always the tensor that was passed in:
+    a contiguous copy of it may lie in another order.
+    """
     steps, rows, _ = x.shape
     if x.stride(0) < x.stride(1):
         return x.new_empty(rows, steps, width).transpose(0, 1)
@@ -138,7 +138,6 @@ def _forward(
     weights, (lengths, mask, cell, keep, states, _) = rest[:10], rest[10:]
     _check(x, h, c, weights, lengths, mask)
     sizes = _sizes(x, h, weights[1], cell)
-    x = _dense(x)
     h = h.contiguous()
     c, mask, lengths, *used = _contiguous((c, mask, lengths, *weights[: 5 * sizes[-1]]))
     y = _empty_like_sequence(x, sizes[-1] * sizes[-2])
@@ -148,10 +147,11 @@ def _forward(
     # The shape of an operator's result must not depend on the values of its inputs.
     tokens = None if traced or lengths is None else int(lengths.sum())
     tape = x.new_empty(_tape_size(sizes, tokens) if keep else 0)
+    dense = _dense(x)
     _FORWARD[x.dtype](
         sizes,
         _address(lengths),
-        _strided(x),
+        _strided(dense),
         [_address(w) for w in used],
         h.data_ptr(),
         _address(c),
@@ -220,7 +220,7 @@ def _backward(x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> list[Tensor
     weights, (lengths, mask, cell) = rest[:10], rest[10:13]
     y, tape, dy, dh_n, dc_n, dcells, needed, _ = rest[13:]
     sizes = _sizes(x, h, weights[1], cell)
-    x = _dense(x)
+    dense = _dense(x)
     dy = y.new_zeros(()).expand(y.shape) if dy is None else _dense(dy)
     if dy.stride(-1) != 1 and dy.shape[-1] != 1:
         dy = dy.contiguous()
@@ -232,7 +232,7 @@ def _backward(x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> list[Tensor
     _BACKWARD[x.dtype](
         sizes,
         _address(lengths),
-        _strided(x),
+        _strided(dense),
         [_address(w) for w in used],
         _address(h_in),
         _address(c_in),
@@ -276,6 +276,12 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.cell, ctx.states, ctx.flow, ctx.traced = cell, states, flow, True
 
 
+def _is_mapped(x: Tensor) -> bool:
+    """Whether x is one of many inside a vmap, torch.func's or the one inside autograd."""
+    functorch = torch._C._functorch
+    return functorch.is_batchedtensor(x) or functorch.is_legacy_batchedtensor(x)
+
+
 def _derivative(
     ctx: Any,
     dy: Tensor | None,
@@ -284,6 +290,11 @@ def _derivative(
     dcells: Tensor | None,
     _: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
+    if any(g is not None and _is_mapped(g) for g in (dy, dh_n, dc_n, dcells)):
+        raise EngineError(
+            "the native engine's gradients are not mapped over by vmap (is_grads_batched=True, "
+            "vectorize=True); use engine='reference', or take one gradient after another"
+        )
     *inputs, lengths, mask, y, tape = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[:13])
     # With gradients enabled a second derivative is asked for, or a graph is traced.

@@ -55,6 +55,16 @@ def gru_step(spec: RecurrentSpec, w: LayerWeights, gx: Tensor, h_in: Tensor, h: 
     return n + z * (h - n)
 
 
+def record_norm(value: Tensor, norm: Tensor) -> None:
+    """Have the backward pass write the norm of dL/dvalue into the scalar `norm`."""
+
+    def write(gradient: Tensor) -> None:
+        norm.copy_(gradient.detach().norm())
+
+    if value.requires_grad:
+        value.register_hook(write)  # type: ignore[no-untyped-call]
+
+
 def direction(
     spec: RecurrentSpec,
     w: LayerWeights,
@@ -65,6 +75,7 @@ def direction(
     reverse: bool,
     active: Tensor | None,
     mask: Tensor | None,
+    flow: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Run one direction: y [T, N, P], last h [N, P], last c [N, H], every c [T, N, H].
 
@@ -85,6 +96,10 @@ def direction(
         else:
             assert c is not None
             h_new, c_new = lstm_step(w, gx[t], h_in, c)
+        if flow is not None:
+            record_norm(h_new, flow[t, 0])
+            if c_new is not None:
+                record_norm(c_new, flow[t, 1])
         y, cell = h_new, c_new
         if active is not None:
             y, h_new = h_new * active[t], torch.where(active[t], h_new, h)
@@ -110,6 +125,7 @@ def layer(
     ragged: Ragged | None = None,
     mask: Tensor | None = None,
     states: bool = False,
+    flow: Tensor | None = None,
 ) -> LayerResult:
     """Run one layer in its D directions; see `ops.layer.LayerFunction`."""
     active = None
@@ -126,6 +142,7 @@ def layer(
             reverse=d == 1,
             active=active,
             mask=None if mask is None else mask[d],
+            flow=None if flow is None else flow[d],
         )
         for d, w in enumerate(weights)
     ]

@@ -2,14 +2,17 @@
 
 from unrolled.runtime.attention import Attention, AttentionPooling
 from unrolled.runtime.lookahead import LookaheadSession
+from unrolled.runtime.operator import Activation, CellOptions
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.running import ClassifierSession
 from unrolled.runtime.session import Session, SessionPool, step_many
 from unrolled.runtime.state import SessionState
 
 __all__ = [
+    "Activation",
     "Attention",
     "AttentionPooling",
+    "CellOptions",
     "ClassifierSession",
     "LookaheadSession",
     "Recurrent",

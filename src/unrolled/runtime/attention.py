@@ -67,13 +67,13 @@ class Attention:
         for name, shape in attention_shapes(spec).items():
             _parameter(weights, prefix + name, shape)
         shapes = attention_shapes(spec)
-        self._key = self._query = self._bias = self._score = None
+        self.key = self.query = self.bias = self.score = None
         if "key.weight" in shapes:
-            self._key = _transposed(weights[prefix + "key.weight"])
+            self.key = _transposed(weights[prefix + "key.weight"])
         if "query.weight" in shapes:
-            self._query = _transposed(weights[prefix + "query.weight"])
-            self._bias = np.asarray(weights[prefix + "key.bias"])
-            self._score = np.asarray(weights[prefix + "score.weight"])[0]
+            self.query = _transposed(weights[prefix + "query.weight"])
+            self.bias = np.asarray(weights[prefix + "key.bias"])
+            self.score = np.asarray(weights[prefix + "score.weight"])[0]
 
     def precompute(self, memory: Array) -> Array:
         """Return the keys [N, S, A or Q] of a memory [N, S, M], computed once for all queries."""
@@ -81,19 +81,23 @@ class Attention:
             raise ValueError(
                 f"memory must be [N, S, {self.spec.key_size}], got {list(memory.shape)}"
             )
-        if self._key is None:
+        if self.key is None:
             return memory
-        keys: Array = memory @ self._key
-        if self._bias is not None:
-            keys += self._bias
+        keys: Array = memory @ self.key
+        if self.bias is not None:
+            keys += self.bias
         return keys
 
     def scores(self, query: Array, keys: Array) -> Array:
         """Return score(q[t], m[s]) [N, T, S] of queries [N, T, Q] and precomputed keys."""
-        if self._query is None or self._score is None:
+        if self.query is None or self.score is None:
             return query @ keys.transpose(0, 2, 1)
-        hidden: Array = (query @ self._query)[:, :, None] + keys[:, None]
-        scores: Array = np.tanh(hidden, out=hidden) @ self._score
+        hidden: Array = (query @ self.query)[:, :, None] + keys[:, None]
+        np.tanh(hidden, out=hidden)
+        # OpenBLAS's product with a vector computes on lanes that nobody wrote and throws them away;
+        # where they hold a signalling NaN, numpy would warn of it.
+        with np.errstate(invalid="ignore"):
+            scores: Array = hidden @ self.score
         return scores
 
     def __call__(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.networks import TranslatorNetwork
+from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.weights import Weights
-from unrolled.spec import ClassifierSpec, NetworkSpec
+from unrolled.spec import ClassifierSpec, NetworkSpec, TaggerSpec
 
 
-def build(spec: NetworkSpec, weights: Weights) -> ClassifierNetwork | TranslatorNetwork:
+def build(
+    spec: NetworkSpec, weights: Weights
+) -> ClassifierNetwork | TranslatorNetwork | TaggerNetwork:
     """Return the network that `spec` names over `weights`, whose names are those of `unrolled.nn`.
 
     Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing or
@@ -16,4 +19,6 @@ def build(spec: NetworkSpec, weights: Weights) -> ClassifierNetwork | Translator
     """
     if isinstance(spec, ClassifierSpec):
         return ClassifierNetwork(spec, weights)
+    if isinstance(spec, TaggerSpec):
+        return TaggerNetwork(spec, weights)
     return TranslatorNetwork(spec, weights)

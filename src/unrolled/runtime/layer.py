@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import _native
+from unrolled.runtime.operator import STANDARD, CellOptions
 from unrolled.shapes import cell_name
 from unrolled.spec import Precision, RecurrentSpec
 
@@ -18,14 +19,33 @@ Stepper: TypeAlias = "_native.StepperF32 | _native.StepperF64"
 Parameters: TypeAlias = tuple[Array, Array, Array | None, Array | None, Array | None]
 
 
-def pack(spec: RecurrentSpec, directions: list[Parameters], precision: Precision) -> Layer:
+def pack(
+    spec: RecurrentSpec,
+    directions: list[Parameters],
+    options: CellOptions = STANDARD,
+    peepholes: list[Array] | None = None,
+    precision: Precision = "float32",
+) -> Layer:
     """Return torch's weights of the D directions of one layer, laid out for the kernels.
 
-    float64 weights make a float64 layer, which `precision` "float32" leaves as it is.
+    `peepholes` [3, H] of each direction, in the order i f o. float64 weights make a float64 layer,
+    which `precision` "float32" leaves as it is.
     """
-    if directions[0][0].dtype == np.float64:
-        return _native.LayerF64(cell_name(spec), directions)
-    return _native.LayerF32(cell_name(spec), directions, precision)
+    wide = directions[0][0].dtype == np.float64
+    kind = _native.LayerF64 if wide else _native.LayerF32
+    activations = [
+        [(each.name, each.alpha or 0.0, each.beta or 0.0) for each in direction]
+        for direction in options.activations
+    ]
+    return kind(
+        cell_name(spec),
+        directions,
+        activations=activations or None,
+        clip=options.clip,
+        input_forget=options.input_forget,
+        peepholes=peepholes,
+        precision="float64" if wide else precision,
+    )
 
 
 def stepper(

@@ -19,8 +19,9 @@ from unrolled.runtime import decode
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.running import ClassifierSession
+from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
-from unrolled.spec import ClassifierSpec, ModelConfig, Precision, TranslatorSpec
+from unrolled.spec import ClassifierSpec, ModelConfig, Precision, TaggerSpec, TranslatorSpec
 
 BATCH_SIZE = 256
 
@@ -282,7 +283,7 @@ class TranslatorModel:
         )
 
 
-Model = ClassifierModel | TranslatorModel
+Model = ClassifierModel | TranslatorModel | TaggerModel
 
 
 def load(folder: str | Path, *, precision: Precision | None = None) -> Model:
@@ -299,6 +300,8 @@ def from_artifact(found: Artifact, *, precision: Precision | None = None) -> Mod
     """Return the model of a folder in memory; raises ModelError where its parts do not fit."""
     if isinstance(found.config.network, ClassifierSpec):
         return ClassifierModel.from_artifact(found, precision=precision)
+    if isinstance(found.config.network, TaggerSpec):
+        return TaggerModel.from_artifact(found, precision=precision)
     return TranslatorModel.from_artifact(found, precision=precision)
 
 

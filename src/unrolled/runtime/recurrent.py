@@ -12,6 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from unrolled.runtime import layer as engine
 from unrolled.runtime.layer import Array
 from unrolled.runtime.lookahead import LookaheadSession
+from unrolled.runtime.operator import (
+    PEEPHOLE,
+    STANDARD,
+    CellOptions,
+    check_options,
+    check_peepholes,
+)
 from unrolled.runtime.rows import check_out, frames, plain
 from unrolled.runtime.session import Session, SessionPool
 from unrolled.runtime.state import fingerprint
@@ -26,32 +33,47 @@ class Recurrent:
     """A stack of recurrent layers over weights with torch's names; state goes in and comes out.
 
     Equations and shapes are those of `unrolled.nn.RNN`, `LSTM` and `GRU`; the batch comes first.
-    Computes in float64 where `weights` are float64, else in float32. With `precision` "bf16" or
-    "int8" the products of x and h are of fewer bits, see `unrolled.precision`; states, gates and
-    outputs stay float32. Raises ValueError where the weights' names or shapes are not those of
-    `spec`, and for a low precision of float64 weights or of an LSTM with a projection.
+    Computes in float64 where `weights` are float64, else in float32. `options` change every
+    layer's cell as ONNX's operators may. An LSTM's `weights` may hold peepholes,
+    `weight_peephole_l0` and so on, [3, H] in the order i f o. Neither can be trained. With
+    `precision` "bf16" or "int8" the products of x and h are of fewer bits, see
+    `unrolled.precision`; states, gates and outputs stay float32. Raises ValueError where the
+    weights' names or shapes are not those of `spec`, or options do not fit, and for a low precision
+    of float64 weights, of an LSTM with a projection, and together with options or peepholes.
     """
 
     def __init__(
         self,
         spec: RecurrentSpec,
         weights: Mapping[str, ArrayLike],
+        options: CellOptions | None = None,
         *,
         precision: Precision = "float32",
     ) -> None:
         check_spec(spec)
+        self.options = options or STANDARD
+        check_options(spec, self.options)
         arrays = {name: np.asarray(value) for name, value in weights.items()}
-        check_shapes(spec, {name: value.shape for name, value in arrays.items()})
+        shapes = {name: value.shape for name, value in arrays.items()}
+        check_peepholes(spec, shapes)
+        check_shapes(spec, _without_peepholes(shapes))
         wide = any(value.dtype == np.float64 for value in arrays.values())
         self.dtype = np.dtype(np.float64 if wide else np.float32)
-        _check_precision(precision, spec, self.dtype)
+        plain_cell = self.options == STANDARD and not any(map(_is_peephole, arrays))
+        _check_precision(precision, spec, self.dtype, plain_cell=plain_cell)
         self.spec = spec
         self.precision: Precision = precision
         self.weights: dict[str, Array] = {
             name: np.array(value, dtype=self.dtype, order="C") for name, value in arrays.items()
         }
         self._layers = [
-            engine.pack(spec, [self._parameters(suffix) for suffix in suffixes(spec, k)], precision)
+            engine.pack(
+                spec,
+                [self._parameters(suffix) for suffix in suffixes(spec, k)],
+                self.options,
+                self._peepholes(k),
+                precision,
+            )
             for k in range(spec.num_layers)
         ]
         self._stepper = None if spec.bidirectional else self._new_stepper()
@@ -65,6 +87,7 @@ class Recurrent:
         merge: Merge = "concat",
         reset: Reset = "after",
         residual: bool = False,
+        options: CellOptions | None = None,
         precision: Precision = "float32",
     ) -> Self:
         """Return the layer of a torch.nn or `unrolled.nn` state_dict (arrays or CPU tensors).
@@ -74,18 +97,22 @@ class Recurrent:
         """
         arrays = {name: np.asarray(value) for name, value in mapping.items()}
         spec = spec_from_shapes(
-            {name: value.shape for name, value in arrays.items()},
+            _without_peepholes({name: value.shape for name, value in arrays.items()}),
             nonlinearity=nonlinearity,
             merge=merge,
             reset=reset,
             residual=residual,
         )
-        return cls(spec, arrays, precision=precision)
+        return cls(spec, arrays, options, precision=precision)
 
     def _parameters(self, suffix: str) -> engine.Parameters:
         get = self.weights.get
         ih, hh = self.weights["weight_ih" + suffix], self.weights["weight_hh" + suffix]
         return ih, hh, get("bias_ih" + suffix), get("bias_hh" + suffix), get("weight_hr" + suffix)
+
+    def _peepholes(self, k: int) -> list[Array] | None:
+        names = [PEEPHOLE + suffix for suffix in suffixes(self.spec, k)]
+        return [self.weights[name] for name in names] if names[0] in self.weights else None
 
     def __call__(
         self,
@@ -168,8 +195,9 @@ class Recurrent:
 
     @cached_property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits that tell layers apart by spec and weights, to mark states with."""
-        return fingerprint(self.spec, self.weights)
+        """32 hexadecimal digits that tell layers apart by spec, options and weights."""
+        options = None if self.options == STANDARD else self.options
+        return fingerprint(self.spec, self.weights, options)
 
     def _new_stepper(self) -> engine.Stepper:
         layers = range(self.spec.num_layers)
@@ -229,6 +257,14 @@ class Recurrent:
         return (joined, _join(c, single)) if c else joined
 
 
+def _without_peepholes(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape in shapes.items() if not _is_peephole(name)}
+
+
+def _is_peephole(name: str) -> bool:
+    return name.startswith(PEEPHOLE)
+
+
 def _join(parts: list[Array], single: bool) -> Stacked:
     """Return [L*D, N, H], or a tuple of [D, N, H_l] where widths differ."""
     if single:
@@ -251,7 +287,9 @@ def _merge(spec: RecurrentSpec, y: Array) -> Array:
     return total / 2 if spec.merge == "mean" else total
 
 
-def _check_precision(precision: Precision, spec: RecurrentSpec, dtype: np.dtype[Any]) -> None:
+def _check_precision(
+    precision: Precision, spec: RecurrentSpec, dtype: np.dtype[Any], *, plain_cell: bool
+) -> None:
     if precision not in get_args(Precision):
         raise ValueError(f"precision {precision!r}: expected float32, bf16 or int8")
     if precision == "float32":
@@ -260,6 +298,10 @@ def _check_precision(precision: Precision, spec: RecurrentSpec, dtype: np.dtype[
         raise ValueError(f"precision {precision!r} is for float32 weights, these are {dtype}")
     if spec.proj_size:
         raise ValueError(f"precision {precision!r}: an LSTM with a projection runs in float32 only")
+    if not plain_cell:
+        raise ValueError(
+            f"precision {precision!r}: a cell with options or peepholes runs in float32 only"
+        )
 
 
 def _check_lengths(

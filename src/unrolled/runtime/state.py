@@ -83,11 +83,13 @@ class SessionState:
             )
 
 
-def fingerprint(spec: Struct, weights: Mapping[str, Array]) -> str:
-    """Return 32 hexadecimal digits that tell networks apart: a hash of spec and weights."""
+def fingerprint(spec: Struct, weights: Mapping[str, Array], options: Struct | None = None) -> str:
+    """Return 32 hexadecimal digits that tell networks apart: a hash of spec, options, weights."""
     fields = {
         name: getattr(spec, name) for name in spec.__struct_fields__ if name not in _TRAINING_ONLY
     }
+    if options is not None:
+        fields["options"] = options
     found = hashlib.blake2b(msgspec.json.encode(fields, order="sorted"), digest_size=16)
     for name in sorted(weights):
         value = weights[name]

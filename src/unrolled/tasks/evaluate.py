@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from unrolled.data.read import labels, read_pairs, read_table, texts
+from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
+from unrolled.errors import DataError
 from unrolled.runtime.model import ClassifierModel, Model, TranslatorModel
+from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import VocabularySpec
 from unrolled.train.metrics import bleu, class_metrics, group_references, sequence_error_rates
+from unrolled.train.spans import span_metrics
 
 
 class Labelled(NamedTuple):
@@ -22,6 +26,9 @@ class Labelled(NamedTuple):
     where: list[str]
 
 
+Examples = Labelled | Sequences
+
+
 def read_examples(
     model: Model,
     data: str,
@@ -29,8 +36,10 @@ def read_examples(
     format: str | None = None,
     source: str | None = None,
     target: str | None = None,
-) -> Labelled:
+) -> Examples:
     """Read labelled data as the model was trained to; `data` may be `-` for standard input."""
+    if isinstance(model, TaggerModel):
+        return read_sentences(model, data, format=format, source=source, target=target)
     names = (source or model.config.data.source, target or model.config.data.target)
     if isinstance(model, ClassifierModel):
         table = read_table(data, columns=names, format=format)
@@ -42,18 +51,57 @@ def read_examples(
     return Labelled(texts(table, names[0]), wanted, where)
 
 
-def evaluate_table(model: Model, table: Labelled, *, beam: int = 1) -> dict[str, Any]:
-    """Return the metrics of a model's task on labelled data."""
+def read_sentences(
+    model: TaggerModel,
+    data: str,
+    *,
+    format: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    tagged: bool = True,
+) -> Sequences:
+    """Read words or frames as the tagger was trained to, with their tags where they are `tagged`.
+
+    Raises DataError where the file holds the other kind of sequence.
+    """
+    spec, shape = model.config.data, format_of(data, format, tagged=tagged)
+    if model.reads_frames != (shape in FRAMES):
+        reads = "frames (npz, parquet)" if model.reads_frames else "words (conllu, conll, jsonl)"
+        raise DataError(f"{data}: the model reads {reads}, the file is {shape}")
+    return read_sequences(
+        data,
+        format=format,
+        tagged=tagged,
+        column=target or spec.target,
+        words=source or spec.source,
+        intent=model.tagging.intent,
+        sequence=model.tagging.sequence,
+        time=model.tagging.time,
+        features=model.tagging.features or None,
+    )
+
+
+def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dict[str, Any]:
+    """Return the metrics of the model's task on what `read_examples` read for it."""
+    if isinstance(model, TaggerModel):
+        return evaluate_tagger(model, cast("Sequences", examples))
+    table = cast("Labelled", examples)
     if isinstance(model, ClassifierModel):
         return evaluate_classifier(model, table.sources, table.targets, table.where)
     return evaluate_translator(model, table.sources, table.targets, beam=beam)
 
 
-def answers(model: Model, sources: Sequence[str], *, beam: int = 1) -> list[str]:
-    """Return the model's one answer to each text."""
+def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
+    """Return the model's one answer to each example: a label, a text, or tags and the intent."""
+    if isinstance(model, TaggerModel):
+        found = model.tag(cast("Sequences", examples).inputs)
+        tags = [best[0].tags for best in found.answers]
+        intents = [None] * len(tags) if found.intents is None else [i.label for i in found.intents]
+        return list(zip(tags, intents, strict=True))
+    sources = cast("Labelled", examples).sources
     if isinstance(model, ClassifierModel):
-        return model.classify(list(sources)).labels
-    return [best[0].text for best in model.translate(list(sources), beam=beam).answers]
+        return model.classify(sources).labels
+    return [best[0].text for best in model.translate(sources, beam=beam).answers]
 
 
 def evaluate_classifier(
@@ -90,6 +138,41 @@ def evaluate_translator(
     if with_bleu and spec.tokens != "char":
         metrics |= bleu(answers, references)
     return {**metrics, "count": len(texts), "beam": beam, "truncated": len(found.truncated)}
+
+
+def evaluate_tagger(model: TaggerModel, sequences: Sequences) -> dict[str, Any]:
+    """Return accuracy, spans' F1 where the tags spell spans, and the share of sentences all right.
+
+    `log_loss` is the mean of -log p(true tag | x) in nats, over the tags that the model knows.
+    With an intent, its accuracy too, and a sentence is right where its intent is as well. A tag or
+    intent that the model does not know counts as an error; `unknown_tags` counts these steps.
+    """
+    found = model.tag(sequences.inputs, marginals=True)
+    said = [list(best[0].tags) for best in found.answers]
+    true = [list(tags) for tags in sequences.tags]
+    hits = [[a == b for a, b in zip(*pair, strict=True)] for pair in zip(said, true, strict=True)]
+    steps = sum(map(len, true))
+    metrics: dict[str, Any] = {"accuracy": sum(map(sum, hits)) / max(steps, 1)}
+    if model.tagging.scheme != "none":
+        metrics |= span_metrics(said, true)
+    right = [all(row) for row in hits]
+    if found.intents is not None and sequences.intents:
+        pairs = zip(found.intents, sequences.intents, strict=True)
+        named = [intent.label == label for intent, label in pairs]
+        metrics["intent_accuracy"] = sum(named) / max(len(named), 1)
+        right = [a and b for a, b in zip(right, named, strict=True)]
+    metrics["sentence_accuracy"] = sum(right) / max(len(right), 1)
+    column = {tag: k for k, tag in enumerate(model.tags)}
+    chances = [
+        row[column[tag]]
+        for shares, tags in zip(found.marginals or [], true, strict=True)
+        for row, tag in zip(shares, tags, strict=True)
+        if tag in column
+    ]
+    losses = -np.log(np.maximum(np.array(chances, dtype=np.float64), 1e-12))
+    metrics["log_loss"] = float(losses.sum() / max(len(chances), 1))
+    counts = {"count": len(true), "steps": steps, "unknown_tags": steps - len(chances)}
+    return {**metrics, **counts}
 
 
 def units(text: str, spec: VocabularySpec) -> list[str]:

@@ -13,7 +13,7 @@ from unrolled.artifact import CARD, WEIGHTS, Artifact
 from unrolled.errors import ModelError
 from unrolled.runtime.model import from_artifact
 from unrolled.spec import Precision, Struct
-from unrolled.tasks.evaluate import answers, evaluate_table, read_examples
+from unrolled.tasks.evaluate import answers, evaluate_examples, read_examples
 
 
 class Lowered(Struct, frozen=True, kw_only=True):
@@ -55,21 +55,21 @@ def lower(
     lowered = msgspec.structs.replace(found.config, precision=precision)
     model = from_artifact(found, precision=precision)
     metrics: dict[str, dict[str, Any]] = {}
-    agreement, examples = None, 0
+    agreement, count = None, 0
     if check is not None:
         full = from_artifact(found)
-        table = read_examples(full, check, format=format, source=source, target=target)
-        metrics["float32"] = evaluate_table(full, table, beam=beam)
-        metrics[precision] = evaluate_table(model, table, beam=beam)
+        examples = read_examples(full, check, format=format, source=source, target=target)
+        metrics["float32"] = evaluate_examples(full, examples, beam=beam)
+        metrics[precision] = evaluate_examples(model, examples, beam=beam)
         pairs = list(
             zip(
-                answers(full, table.sources, beam=beam),
-                answers(model, table.sources, beam=beam),
+                answers(full, examples, beam=beam),
+                answers(model, examples, beam=beam),
                 strict=True,
             )
         )
-        examples = len(pairs)
-        agreement = sum(a == b for a, b in pairs) / examples if examples else None
+        count = len(pairs)
+        agreement = sum(a == b for a, b in pairs) / count if count else None
     artifact.claim(out, overwrite=overwrite)
     artifact.save(
         out,
@@ -85,7 +85,7 @@ def lower(
         bytes={name: (place / WEIGHTS).stat().st_size for name, place in sizes.items()},
         metrics=metrics,
         agreement=agreement,
-        examples=examples,
+        examples=count,
     )
 
 

@@ -14,7 +14,15 @@ from unrolled.artifact import write_files
 from unrolled.errors import ConfigError, TrainingError
 from unrolled.train.checkpoint import Counters
 
-RATES = {"per": "PER", "wer": "WER", "accuracy": "accuracy", "macro_f1": "macro F1"}
+RATES = {
+    "per": "PER",
+    "wer": "WER",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "span_f1": "span F1",
+    "intent_accuracy": "intent",
+    "sentence_accuracy": "sentences",
+}
 
 
 def describe(record: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Models from elsewhere and to elsewhere: one module a format, and no framework at run time."""

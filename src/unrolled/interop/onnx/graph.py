@@ -1,0 +1,104 @@
+"""Writing an ONNX graph a node at a time, by `onnx.helper`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled import __version__
+from unrolled.errors import InteropError
+
+Array = NDArray[Any]
+
+# Old enough for ONNX Runtime 1.13 and newer, and for OpenVINO.
+OPSET, IR_VERSION = 17, 8
+
+
+class GraphBuilder:
+    """Collects nodes and constants; `op` adds a node and returns the name of its first output.
+
+    Weights are written in float32. Raises InteropError where the package onnx is not installed.
+    """
+
+    def __init__(self, name: str) -> None:
+        try:
+            self._helper = import_module("onnx.helper")
+            self._numpy = import_module("onnx.numpy_helper")
+            self._types = import_module("onnx").TensorProto
+        except ImportError:
+            raise InteropError(
+                "export to ONNX needs the package onnx: pip install 'unrolled[onnx]'"
+            ) from None
+        self.name = name
+        self.inputs: list[Any] = []
+        self.outputs: list[Any] = []
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._count = 0
+
+    def input(self, name: str, shape: list[int | str], *, integer: bool = False) -> str:
+        """Add an input of float32 or int64; a dimension that is a name may have any size."""
+        kind = self._types.INT64 if integer else self._types.FLOAT
+        self.inputs.append(self._helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def output(self, name: str, value: str, shape: list[int | str]) -> None:
+        """Give `value` out under `name`."""
+        self._nodes.append(self._helper.make_node("Identity", [value], [name]))
+        kind = self._types.FLOAT
+        self.outputs.append(self._helper.make_tensor_value_info(name, kind, shape))
+
+    def constant(self, value: Any, name: str = "") -> str:
+        """Add a constant: float32 for numbers with a fraction, int64 for whole ones."""
+        array = np.asarray(value)
+        array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+        name = name or self._new("k")
+        self._constants.append(self._numpy.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node and return its one output."""
+        return self.ops(kind, 1, *inputs, **attributes)[0]
+
+    def ops(self, kind: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Add a node and return its first `count` outputs."""
+        made = [self._new(kind.lower()) for _ in range(count)]
+        self._nodes.append(self._helper.make_node(kind, list(inputs), made, **attributes))
+        return made
+
+    def integers(self, value: str) -> str:
+        """Return whole numbers as int32, which recurrent nodes read lengths in."""
+        return self.op("Cast", value, to=self._types.INT32)
+
+    def floats(self, value: str) -> str:
+        """Return whole numbers as float32."""
+        return self.op("Cast", value, to=self._types.FLOAT)
+
+    def linear(self, x: str, weight: Array, bias: Array | None) -> str:
+        """X W^T + b over the last axis."""
+        y = self.op("MatMul", x, self.constant(weight.T))
+        return y if bias is None else self.op("Add", y, self.constant(bias))
+
+    def finish(self, metadata: dict[str, str]) -> bytes:
+        """Return the file's bytes, checked by the onnx package."""
+        body = self._helper.make_graph(
+            self._nodes, self.name, self.inputs, self.outputs, self._constants
+        )
+        model = self._helper.make_model(
+            body,
+            opset_imports=[self._helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="unrolled",
+            producer_version=__version__,
+        )
+        self._helper.set_model_props(model, metadata)
+        import_module("onnx.checker").check_model(model, full_check=True)
+        content: bytes = model.SerializeToString()
+        return content
+
+    def _new(self, stem: str) -> str:
+        self._count += 1
+        return f"{stem}_{self._count}"

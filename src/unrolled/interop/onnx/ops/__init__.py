@@ -1,0 +1,1 @@
+"""ONNX's operators in numpy, by kind; `table.py` names them all."""

@@ -1,0 +1,315 @@
+"""Tag: a label for every word of a sentence, or for every frame (many to many, aligned).
+
+Training needs the `train` extra; a fitted tagger predicts without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unrolled.artifact import Artifact
+from unrolled.data.batch import buckets
+from unrolled.data.schemes import Legal, legal
+from unrolled.data.sequences import Sequences
+from unrolled.data.split import split as split_keys
+from unrolled.data.tagging import Corpus, TagBatch, encode_words, tag_batch
+from unrolled.data.vocab import UNK, LabelVocabulary, Vocabulary
+from unrolled.errors import ConfigError
+from unrolled.options import TagOptions, recurrent_spec
+from unrolled.runtime.tagger_model import TaggerModel
+from unrolled.spec import (
+    CharacterSpec,
+    DataSpec,
+    RecurrentSpec,
+    TaggerSpec,
+    TaggingSpec,
+    TrainSpec,
+    VocabularySpec,
+)
+from unrolled.tasks.base import Plan, Run, cut, execute
+from unrolled.tasks.evaluate import evaluate_tagger
+from unrolled.tasks.tag_data import (
+    Prepared,
+    data_hash,
+    frame_scaling,
+    hiding_rates,
+    key_of,
+    start_from,
+    tag_labels,
+    tagging_spec,
+    word_vocabulary,
+)
+
+if TYPE_CHECKING:
+    from unrolled.train.loop import Job, Score, Weights
+
+
+def train(
+    sequences: Sequences,
+    options: TagOptions,
+    training: TrainSpec,
+    *,
+    validation: Sequences | None = None,
+    run: Run | None = None,
+) -> Artifact:
+    """Train a tagger and return the best model by validation.
+
+    Better is: with an intent more sentences right as a whole, with spans a higher F1, then a higher
+    accuracy, then a lower log loss. Without `validation`, `training.validation_fraction` of the
+    distinct sequences are held out. Raises DataError for data that cannot be trained on,
+    ConfigError for options that contradict each other.
+    """
+    run = run or Run()
+    if options.head == "crf" and training.label_smoothing > 0:
+        raise ConfigError("label_smoothing is for head 'softmax'; a CRF has no label of its own")
+    if not (options.embedding_size or options.vectors or options.characters or sequences.features):
+        raise ConfigError("embedding_size is 0 and characters is off: nothing of a word is read")
+    labels = tag_labels(sequences)
+    intents = None
+    if options.intent:
+        intents = LabelVocabulary.build(sequences.intents, name=f"{sequences.name}, intents")
+    hashed = data_hash(sequences, options)
+    tagging = tagging_spec(sequences, labels, options, run)
+    validation_hash = ""
+    if validation is None:
+        keys = [key_of(each) for each in sequences.inputs]
+        keep, held = split_keys(keys, training.validation_fraction, training.seed)
+        sequences, validation = sequences.take(keep), sequences.take(held)
+    else:
+        validation_hash = data_hash(validation, options)
+    plan, prepared = make_plan(sequences, labels, intents, options, training, tagging, hashed, run)
+    plan = replace(plan, validation_hash=validation_hash)
+    return execute(
+        plan, run, lambda **hooks: make_job(plan, prepared, sequences, validation, run, **hooks)
+    )
+
+
+def make_plan(
+    sequences: Sequences,
+    labels: LabelVocabulary,
+    intents: LabelVocabulary | None,
+    options: TagOptions,
+    training: TrainSpec,
+    tagging: TaggingSpec,
+    hashed: str,
+    run: Run,
+) -> tuple[Plan, Prepared]:
+    """Fix the vocabularies, the network and the reading of data from options and data."""
+    data = DataSpec(
+        source=options.words,
+        target=options.column,
+        source_vocabulary=VocabularySpec(
+            tokens="word",
+            lowercase=options.lowercase,
+            min_count=options.min_count,
+            max_size=options.max_size,
+        ),
+        max_length=options.max_length,
+        tagging=tagging,
+    )
+    vocabularies: dict[str, Vocabulary | LabelVocabulary] = {"target": labels}
+    prepared = Prepared()
+    if sequences.features:
+        prepared = Prepared(scaling=frame_scaling(sequences))
+    else:
+        if options.embedding_size or options.vectors:
+            words, vectors = word_vocabulary(sequences, options, data.source_vocabulary, run)
+            prepared = Prepared(vectors)
+            vocabularies["source"] = words
+        if options.characters:
+            spelled = VocabularySpec(tokens="char", max_size=options.max_size)
+            every = (word for sentence in sequences.inputs for word in sentence)
+            vocabularies["characters"] = Vocabulary.build(every, spelled)
+    if intents is not None:
+        vocabularies["intent"] = intents
+    sizes = {role: len(found) for role, found in vocabularies.items()}
+    width = prepared.vectors.size if prepared.vectors else options.embedding_size
+    network = network_spec(options, sizes, width, len(sequences.features))
+    return Plan("tag", network, data, training, vocabularies, hashed), prepared
+
+
+def network_spec(
+    options: TagOptions, sizes: dict[str, int], embedding_size: int, frame_size: int = 0
+) -> TaggerSpec:
+    """Return the network that `options` describe for vocabularies of these sizes, by role."""
+    characters = None
+    if "characters" in sizes:
+        characters = CharacterSpec(
+            vocab_size=sizes["characters"],
+            embedding_size=options.character_embedding_size,
+            recurrent=RecurrentSpec(
+                cell=options.cell,
+                input_size=options.character_embedding_size,
+                hidden_sizes=(options.character_hidden_size,),
+                nonlinearity=options.nonlinearity,
+                bidirectional=True,
+                reset=options.reset,
+                init=options.init,
+            ),
+        )
+    reads = frame_size
+    if not frame_size:
+        reads = embedding_size + (characters.output_size if characters else 0)
+    return TaggerSpec(
+        num_tags=sizes["target"],
+        recurrent=recurrent_spec(options, input_size=reads, layers=options.layers),
+        vocab_size=sizes.get("source", 0),
+        embedding_size=0 if frame_size else embedding_size,
+        characters=characters,
+        frame_size=frame_size,
+        head=options.head,
+        num_intents=sizes.get("intent", 0),
+        dropout=options.dropout,
+    )
+
+
+def make_job(
+    plan: Plan,
+    prepared: Prepared,
+    sequences: Sequences,
+    validation: Sequences,
+    run: Run,
+    *,
+    keep: Callable[[Weights, dict[str, Any]], None],
+    recall: Callable[[], Weights],
+) -> Job:
+    """Return what the training loop needs: the model, its batches, its loss, its validation."""
+    from unrolled.nn.build import build
+    from unrolled.train.loop import Job, epoch_generator, seed_all
+
+    training, labels = plan.training, plan.vocabularies["target"]
+    intent_labels = plan.vocabularies.get("intent")
+    assert isinstance(labels, LabelVocabulary)
+    corpus = _corpus(plan, sequences)
+    tags = [labels.encode(found).tolist() for found in sequences.tags]
+    intents = None
+    if isinstance(intent_labels, LabelVocabulary):
+        intents = intent_labels.encode(sequences.intents, sequences.where)
+    cut(tags, plan.data.max_length, "sequences", sequences.where, run)
+    corpus = corpus.cut(plan.data.max_length)
+    lengths = corpus.lengths
+
+    def batches(epoch: int) -> list[TagBatch]:
+        order = buckets(
+            lengths,
+            batch_size=training.batch_size,
+            batch_tokens=training.batch_tokens,
+            generator=epoch_generator(training.seed, epoch),
+        )
+        return [tag_batch(corpus, tags, intents, chosen) for chosen in order]
+
+    seed_all(training.seed)
+    model = build(plan.network, engine=training.engine)
+    start_from(model, prepared, plan)
+    return Job(
+        model=model,
+        batches=batches,
+        loss=_loss(plan, labels, hiding_rates(plan, corpus)),
+        validate=_validation(plan, validation),
+        keep=keep,
+        recall=recall,
+        signature=plan.signature(),
+    )
+
+
+def _loss(plan: Plan, labels: LabelVocabulary, hiding: tuple[Any, Any]) -> Callable[..., Any]:
+    """Return the loss: mean -log p(tag) over steps (CRF: -log p(tags) / steps), plus the intent's.
+
+    `hiding` are the probabilities with which words and characters are read as `<unk>`.
+    """
+    import torch
+    from torch.nn import functional
+
+    smoothing = plan.training.label_smoothing
+    tagging = plan.data.tagging or TaggingSpec()
+    allowed = legal(labels.labels, tagging.scheme) if tagging.constrained_training else None
+    engine = plan.training.engine
+
+    def loss(model: Any, batch: TagBatch, share: float, generator: torch.Generator) -> Any:
+        assert batch.inputs is not None
+        assert batch.tags is not None
+        device = next(model.parameters()).device
+        values, lengths, spellings, *rest = (
+            None if part is None else torch.from_numpy(part) for part in batch.inputs
+        )
+        values, spellings = (
+            _hide(ids, rates, generator)
+            for ids, rates in zip((values, spellings), hiding, strict=True)
+        )
+        read = (values, lengths, spellings, *rest)
+        emissions, intent = model(*(part if part is None else part.to(device) for part in read))
+        tags, ends = torch.from_numpy(batch.tags).to(device), batch.inputs.lengths
+        if model.crf is None:
+            inside = torch.from_numpy(np.arange(tags.shape[1]) < ends[:, None]).to(device)
+            total = functional.cross_entropy(
+                emissions[inside], tags[inside], label_smoothing=smoothing
+            )
+        else:
+            likelihood = _log_likelihood(model.crf, allowed, emissions, tags, lengths, engine)
+            total = -likelihood.sum() / ends.sum()
+        if intent is not None:
+            wanted = torch.from_numpy(batch.labels).to(device)
+            total = total + functional.cross_entropy(intent, wanted, label_smoothing=smoothing)
+        return total, int(ends.sum())
+
+    return loss
+
+
+def _hide(ids: Any, rates: Any, generator: Any) -> Any:
+    """Read each id as `<unk>` with its own probability."""
+    import torch
+
+    if rates is None:
+        return ids
+    return ids.masked_fill(torch.rand(ids.shape, generator=generator) < rates[ids], UNK)
+
+
+def _log_likelihood(
+    chain: Any, allowed: Legal | None, emissions: Any, tags: Any, lengths: Any, engine: Any
+) -> Any:
+    import torch
+
+    from unrolled.ops.crf import log_likelihood
+
+    scores = (chain.transitions, chain.start, chain.end)
+    if allowed is not None:
+        masks = (torch.from_numpy(~mask).to(emissions.device) for mask in allowed)
+        scores = tuple(
+            score.masked_fill(mask, -torch.inf) for score, mask in zip(scores, masks, strict=True)
+        )
+    return log_likelihood(emissions, *scores, tags, lengths, engine=engine)
+
+
+def _validation(plan: Plan, sequences: Sequences) -> Callable[[Weights], Score]:
+    """Score through the runtime, decoding included."""
+    from unrolled.train.loop import Score
+
+    limit = plan.training.validation_limit
+    if 0 < limit < len(sequences):
+        order = np.random.default_rng(plan.training.seed).permutation(len(sequences))[:limit]
+        sequences = sequences.take(order)
+    kept = ("accuracy", "span_f1", "intent_accuracy", "sentence_accuracy", "log_loss")
+
+    def validate(weights: Weights) -> Score:
+        model = TaggerModel.from_artifact(plan.artifact(weights))
+        found = evaluate_tagger(model, sequences)
+        metrics = {name: found[name] for name in kept if name in found}
+        first = metrics["sentence_accuracy"] if "intent_accuracy" in metrics else 0.0
+        rates = (-first, -metrics.get("span_f1", 0.0), -metrics["accuracy"])
+        return Score(metrics, (*rates, metrics["log_loss"]))
+
+    return validate
+
+
+def _corpus(plan: Plan, sequences: Sequences) -> Corpus:
+    if sequences.features:
+        return Corpus(list(sequences.inputs))
+    words, characters = (plan.vocabularies.get(role) for role in ("source", "characters"))
+    assert isinstance(words, Vocabulary | None)
+    assert isinstance(characters, Vocabulary | None)
+    limit = (plan.data.tagging or TaggingSpec()).max_word_length
+    return encode_words(sequences.inputs, words, characters, limit)
