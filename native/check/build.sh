@@ -12,11 +12,11 @@ for source in kernels_f32 kernels_f64 kernels_bf16 kernels_int8; do
   ${CXX:-g++} $common $kernel -DUNROLLED_ISA_NS=isa_generic -c "$native/isa/$source.cpp" \
     -o "$out/$source.o" &
 done
-for source in engine pool dispatch check/check; do
+for source in engine openmp pool dispatch check/check; do
   # shellcheck disable=SC2086
   ${CXX:-g++} $common -O2 -c "$native/$source.cpp" -o "$out/$(basename "$source").o"
 done
 for job in $(jobs -p); do wait "$job"; done
 # shellcheck disable=SC2086
 ${CXX:-g++} ${CXXFLAGS:-} ${LDFLAGS:-} -pthread \
-  "$out"/{kernels_{f32,f64,bf16,int8},engine,pool,dispatch,check}.o -o "$out/check"
+  "$out"/{kernels_{f32,f64,bf16,int8},engine,openmp,pool,dispatch,check}.o -o "$out/check" -ldl
