@@ -47,8 +47,9 @@ CROSS := aarch64-linux-gnu-g++
 aarch64:  ## compile the engine for aarch64 and run its check under qemu
 	@command -v $(CROSS) >/dev/null || { \
 	  echo "make aarch64 needs $(CROSS) (Debian: apt install g++-aarch64-linux-gnu)"; exit 1; }
-	@CXX=$(CROSS) LDFLAGS=-static native/check/build.sh build/aarch64
-	@if command -v qemu-aarch64 >/dev/null; then qemu-aarch64 build/aarch64/check; \
+	@CXX=$(CROSS) native/check/build.sh build/aarch64
+	@if command -v qemu-aarch64 >/dev/null; then \
+	  qemu-aarch64 -L /usr/aarch64-linux-gnu build/aarch64/check; \
 	else echo "compiled; without qemu-aarch64 (Debian: apt install qemu-user) the check cannot run"; fi
 
 quality: $(STAMP)  ## train on public data sets: make quality DATA=folder [ROWS="trec g2p-fre"]

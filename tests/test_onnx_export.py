@@ -11,6 +11,7 @@ import torch
 
 import networks
 import stacks
+import tagging
 import tiny
 from tolerances import close
 from unrolled import cli, nn
@@ -23,12 +24,17 @@ from unrolled.runtime.model import load as load_folder
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.tasks.base import Run
 from unrolled.tasks.classify import train as train_classifier
+from unrolled.tasks.tag import train as train_tagger
 from unrolled.tasks.translate import train as train_translator
 
 # Every attention and cell; the deep ones by their own names further on in the list.
 NETWORKS = {
     name: spec
-    for name, spec in (networks.classifiers() | networks.translators()).items()
+    for name, spec in {
+        **networks.classifiers(),
+        **networks.translators(),
+        **{f"tagger-{name}": spec for name, spec in tagging.taggers().items()},
+    }.items()
     if not name.endswith(("-2", "rnn-1", "rnn-feeding")) and "projection" not in name
 }
 
@@ -117,7 +123,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     train_translator(
         tiny.pairs(), tiny.translate_options(), tiny.training(), run=Run(root / "translate")
     )
-    return {task: root / task for task in ("classify", "translate")}
+    train_tagger(tagging.sentences(), tagging.options(), tiny.training(), run=Run(root / "tag"))
+    return {task: root / task for task in ("classify", "translate", "tag")}
 
 
 def exported(folder: Path, out: Path, capsys) -> str:
@@ -155,6 +162,36 @@ def test_a_classifier_folder_answers_the_same_in_onnxruntime(
         )
         best = found["logits"].argmax(axis=1)
         assert [labels.label(int(each)) for each in best] == model.predict(texts)
+
+
+def test_a_tagger_folder_finds_the_same_tags_in_onnxruntime(
+    onnx, ort, folders, tmp_path: Path, capsys
+) -> None:
+    path = tmp_path / "tags.onnx"
+    exported(folders["tag"], path, capsys)
+    model, props = load_folder(folders["tag"]), metadata(onnx, path)
+    labels = LabelVocabulary.from_json(props["vocabulary.target"])
+    words, characters = (
+        Vocabulary.from_json(props[f"vocabulary.{role}"]) for role in ("source", "characters")
+    )
+    sentences = [text.split() for text in ("fly to new york", "get rice in rio", "oslo")]
+    known = sorted({word for sentence in sentences for word in sentence})
+
+    def padded(rows):
+        lengths = np.array([len(row) for row in rows])
+        filled = np.zeros((len(rows), lengths.max()), np.int64)
+        for place, row in enumerate(rows):
+            filled[place, : len(row)] = row
+        return filled, lengths
+
+    feeds = {}
+    feeds["tokens"], feeds["lengths"] = padded([words.encode_words(each) for each in sentences])
+    feeds["words"], _ = padded([[known.index(word) for word in each] for each in sentences])
+    spellings = padded([characters.encode(word) for word in known])
+    feeds["spellings"], feeds["spelling_lengths"] = spellings
+    for found in (session(ort, path)(feeds), load(path).run(feeds)):
+        for row, expected in zip(found["tags"], model.predict(sentences), strict=True):
+            assert [labels.label(int(k)) for k in row if k >= 0] == expected
 
 
 def test_a_translator_folder_is_decoded_greedily_in_onnxruntime(

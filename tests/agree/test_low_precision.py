@@ -8,6 +8,7 @@ import pytest
 from stacks import CELLS
 from tolerances import close
 from unrolled import Recurrent, _native
+from unrolled.errors import ModelError
 from unrolled.runtime import reference, reference_low
 from unrolled.runtime.operator import CellOptions
 from unrolled.runtime.session import SessionPool
@@ -208,6 +209,20 @@ def test_options_and_peepholes_have_no_low_precision():
     assert Recurrent(spec, weights, options).fingerprint != Recurrent(spec, weights).fingerprint
     low = Recurrent(spec, weights, precision="int8")
     assert low.fingerprint == Recurrent(spec, weights).fingerprint
+
+
+def test_a_saved_layer_takes_its_precision_when_it_is_loaded(tmp_path):
+    spec, weights = problem("lstm", 3, (5,))
+    low = Recurrent(spec, weights, precision="int8")
+    low.save(tmp_path / "layer")
+    x = frames(2, 3, 3)
+    again = Recurrent.load(tmp_path / "layer", precision="int8")
+    np.testing.assert_array_equal(again(x)[0], low(x)[0])
+    full = Recurrent.load(tmp_path / "layer")
+    np.testing.assert_array_equal(full(x)[0], Recurrent(spec, weights)(x)[0])
+    Recurrent(spec, weights, CellOptions(clip=1.0)).save(tmp_path / "clipped")
+    with pytest.raises(ModelError, match=r"clipped: .*runs in float32 only"):
+        Recurrent.load(tmp_path / "clipped", precision="int8")
 
 
 def test_the_set_in_use_tells_how_it_multiplies_integers(isa):

@@ -164,7 +164,7 @@ def facts(report: Report) -> list[str]:
         f"float32 peak seen, by threads: {peaks}",
         f"{report.when}, {len(report.results)} cases in {report.seconds:.0f} s; {noise}",
         f"{NOISY} marks cases while others used more than {machine.IDLE} cores; "
-        "± is half the distance of the quartiles; peak is the share of the best seen in the case,",
+        "± is half the distance of the quartiles; peak is the share of the best seen in the case, "
         "a square matrix product among them that took its turn",
     ]
 

@@ -31,9 +31,12 @@ VERBS = {
     "explain": "Show what a model looked at, as one HTML page.",
     "inspect": "Show a model's layers, shapes and parameters, drawn unrolled.",
     "export": "Write a model as ONNX, or with recurrent weights of fewer bits.",
+    "import": "Show what a file of PyTorch, Keras, ONNX or numpy holds; keep its recurrent layers.",
     "demo": "Train on the CMU dictionary (spelling to sound, or stress) and show what it learned.",
     "bench": "Time our layers against their peers, turn about.",
 }
+# A verb's file has its name, but where the name is a word of Python.
+FILES = {"import": "importing"}
 USAGE_ERROR, FAILED = 2, 1
 
 
@@ -46,7 +49,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"unrolled.cli.{cmd_name}")
+        module = importlib.import_module(f"unrolled.cli.{FILES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 

@@ -48,9 +48,9 @@ _ONLY = {
 def command(model: str, kind: str | None, out: Path, quiet: bool, **options: Any) -> None:
     """Write MODEL as ONNX, or as a folder whose recurrent weights have fewer bits.
 
-    As ONNX a classifier is one file. A translator is two, an encoder and one step of its decoder,
-    named NAME-encoder.onnx and NAME-decoder.onnx. The numbers are compared with our own on random
-    ragged batches before anything is written: in ONNX Runtime where it is installed.
+    As ONNX a classifier or a tagger is one file. A translator is two, an encoder and one step of
+    its decoder, named NAME-encoder.onnx and NAME-decoder.onnx. The numbers are compared with our
+    own on random ragged batches before anything is written: in ONNX Runtime where it is installed.
 
     With --precision a model folder is written. With --check the metrics of both models on DATA are
     printed side by side, with the share of equal answers, before anything is written.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self, TypeAlias, cast, get_args, overload
 
 import numpy as np
@@ -198,6 +199,35 @@ class Recurrent:
         """32 hexadecimal digits that tell layers apart by spec, options and weights."""
         options = None if self.options == STANDARD else self.options
         return fingerprint(self.spec, self.weights, options)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the layer into a folder: its spec and options as JSON, its weights beside them.
+
+        Weights are written whole, in any `precision`; `load` takes one of its own.
+        Raises ModelError where the folder holds something already and `overwrite` is not given.
+        """
+        from unrolled.runtime import storage
+
+        storage.save(self, folder, overwrite=overwrite)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, precision: Precision = "float32") -> Self:
+        """Return the layer that `save` wrote into a folder.
+
+        Raises ModelError naming the file that is missing, damaged or not of the other one, or the
+        folder whose layer has no such `precision`.
+        """
+        from unrolled.errors import ModelError
+        from unrolled.runtime import storage
+
+        stored, weights = storage.read(folder)
+        try:
+            layer = cls(stored.spec, weights, stored.options, precision=precision)
+        except ValueError as error:
+            raise ModelError(f"{folder}: {error}") from None
+        if layer.fingerprint != stored.fingerprint:
+            raise ModelError(f"{folder}: the weights do not match the fingerprint beside them")
+        return layer
 
     def _new_stepper(self) -> engine.Stepper:
         layers = range(self.spec.num_layers)

@@ -1,8 +1,9 @@
 """Models and recurrent layers as ONNX files, compared with our own numbers before they are written.
 
-A classifier is one file. A translator is two: an encoder, and one step of the decoder, so that the
-caller searches as it likes (greedy, beam) and stops where it likes. A `Recurrent` is one file with
-its state in and out. Rows, steps and source steps may have any size; lengths are an input.
+A classifier or a tagger is one file. A translator is two: an encoder, and one step of the decoder,
+so that the caller searches as it likes (greedy, beam) and stops where it likes. A `Recurrent` is
+one file with its state in and out. Rows, steps and source steps may have any size; lengths are an
+input.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 import numpy as np
 
 from unrolled import artifact
+from unrolled.data.tagging import TaggerInput
 from unrolled.errors import InteropError
 from unrolled.interop.onnx.export_networks import (
     classifier_graph,
@@ -25,14 +27,19 @@ from unrolled.interop.onnx.export_networks import (
     recurrent_graph,
     state_names,
 )
+from unrolled.interop.onnx.export_tagger import tagger_graph
 from unrolled.interop.onnx.graph import Array, GraphBuilder
 from unrolled.interop.onnx.model import load
 from unrolled.interop.onnx.parity import TOLERANCE, difference
+from unrolled.runtime import crf
+from unrolled.runtime.crf import Scores
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.model import ClassifierModel, TranslatorModel
 from unrolled.runtime.model import load as load_folder
 from unrolled.runtime.networks import DecoderState, TranslatorNetwork
 from unrolled.runtime.recurrent import Recurrent
+from unrolled.runtime.tagger import TaggerNetwork
+from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import RecurrentSpec
 
 Arrays = dict[str, Array]
@@ -43,8 +50,10 @@ Exportable = (
     | Path
     | ClassifierModel
     | TranslatorModel
+    | TaggerModel
     | ClassifierNetwork
     | TranslatorNetwork
+    | TaggerNetwork
     | Recurrent
 )
 # Rows and steps of the batches that are compared, the second of them a single step.
@@ -87,12 +96,17 @@ def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
     found = load_folder(model, precision="float32") if isinstance(model, (str, Path)) else model
     place, generator = Path(path), np.random.default_rng(seed)
     parts: list[tuple[Path, GraphBuilder, Iterator[Case]]]
-    net = found.network if isinstance(found, (ClassifierModel, TranslatorModel)) else found
+    whole = (ClassifierModel, TranslatorModel, TaggerModel)
+    net = found.network if isinstance(found, whole) else found
     _check_precision(net)
     if isinstance(net, Recurrent):
         parts = [(place, recurrent_graph(net), _recurrent_cases(net, generator))]
     elif isinstance(net, ClassifierNetwork):
         parts = [(place, classifier_graph(net), _classifier_cases(net, generator))]
+    elif isinstance(net, TaggerNetwork):
+        scores = net.scores.where(found.legal if isinstance(found, TaggerModel) else None)
+        cases = _tagger_cases(net, scores, generator)
+        parts = [(place, tagger_graph(net, scores), cases)]
     elif isinstance(net, TranslatorNetwork):
         parts = [
             (_beside(place, "encoder"), encoder_graph(net), _encoder_cases(net, generator)),
@@ -129,18 +143,25 @@ def _beside(path: Path, part: str) -> Path:
 
 def _metadata(model: Any, part: str) -> dict[str, str]:
     """Return what a caller needs beside the numbers: task, vocabularies, fingerprint."""
+    vocabularies: dict[str, Any]
     if isinstance(model, ClassifierModel):
-        source, target = model.vocabulary.to_json(), model.labels.to_json()
+        vocabularies = {"source": model.vocabulary, "target": model.labels}
     elif isinstance(model, TranslatorModel):
-        source, target = model.source_vocabulary.to_json(), model.target_vocabulary.to_json()
+        vocabularies = {"source": model.source_vocabulary, "target": model.target_vocabulary}
+    elif isinstance(model, TaggerModel):
+        vocabularies = {"source": model.vocabulary, "target": model.labels}
+        vocabularies |= {"characters": model.characters, "intent": model.intent_labels}
     else:
         return {"part": part, "spec": msgspec.json.encode(model.spec).decode()}
     return {
         "part": part,
         "task": model.config.task,
         "fingerprint": model.config.fingerprint,
-        "vocabulary.source": source.decode(),
-        "vocabulary.target": target.decode(),
+        **{
+            f"vocabulary.{role}": found.to_json().decode()
+            for role, found in vocabularies.items()
+            if found is not None
+        },
     }
 
 
@@ -225,6 +246,39 @@ def _classifier_cases(network: ClassifierNetwork, generator: np.random.Generator
         if weights is not None:
             expected["attention"] = weights
         yield {"tokens": tokens, "lengths": lengths}, expected
+
+
+def _tagger_cases(
+    network: TaggerNetwork, scores: Scores, generator: np.random.Generator
+) -> Iterator[Case]:
+    spec = network.spec
+    for rows, steps in BATCHES:
+        lengths = _lengths(generator, rows, steps, 1)
+        feeds: Arrays = {"lengths": lengths}
+        if spec.frame_size:
+            shape = (rows, steps, spec.frame_size)
+            feeds["frames"] = generator.normal(size=shape).astype(np.float32)
+            batch = TaggerInput(feeds["frames"], lengths)
+        else:
+            feeds["tokens"] = _tokens(generator, (rows, steps), max(1, spec.vocab_size))
+            batch = TaggerInput(feeds["tokens"], lengths)
+        if spec.characters is not None:
+            feeds["spellings"] = _tokens(generator, (9, 6), spec.characters.vocab_size)
+            feeds["spelling_lengths"] = _lengths(generator, 9, 6, 1)
+            feeds["words"] = _tokens(generator, (rows, steps), 9)
+            spelled = (feeds[name] for name in ("spellings", "spelling_lengths", "words"))
+            batch = TaggerInput(feeds["tokens"], lengths, *spelled)
+        if not spec.embedding_size:
+            feeds.pop("tokens", None)
+        emissions, intent = network.emissions(batch)
+        paths, found = crf.viterbi(emissions, scores, lengths, n_best=2)
+        expected = {"emissions": emissions, "score": found[:, 0]}
+        # Where two answers are as good as each other, rounding may choose either.
+        if (found[:, 0] - found[:, 1] > TOLERANCE).all():
+            expected["tags"] = paths[:, 0]
+        if intent is not None:
+            expected["intent"] = intent
+        yield feeds, expected
 
 
 def _encoder_cases(network: TranslatorNetwork, generator: np.random.Generator) -> Iterator[Case]:

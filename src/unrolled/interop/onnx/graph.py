@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from unrolled import __version__
 from unrolled.errors import InteropError
 
 Array = NDArray[Any]
+Kind = Literal["float", "integer", "truth"]
 
 # Old enough for ONNX Runtime 1.13 and newer, and for OpenVINO.
 OPSET, IR_VERSION = 17, 8
@@ -23,7 +25,7 @@ class GraphBuilder:
     Weights are written in float32. Raises InteropError where the package onnx is not installed.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, prefix: str = "") -> None:
         try:
             self._helper = import_module("onnx.helper")
             self._numpy = import_module("onnx.numpy_helper")
@@ -32,7 +34,7 @@ class GraphBuilder:
             raise InteropError(
                 "export to ONNX needs the package onnx: pip install 'unrolled[onnx]'"
             ) from None
-        self.name = name
+        self.name, self.prefix = name, prefix
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
         self._nodes: list[Any] = []
@@ -45,10 +47,12 @@ class GraphBuilder:
         self.inputs.append(self._helper.make_tensor_value_info(name, kind, shape))
         return name
 
-    def output(self, name: str, value: str, shape: list[int | str]) -> None:
-        """Give `value` out under `name`."""
+    def output(
+        self, name: str, value: str, shape: list[int | str], *, integer: bool = False
+    ) -> None:
+        """Give `value`, float32 or int64, out under `name`."""
         self._nodes.append(self._helper.make_node("Identity", [value], [name]))
-        kind = self._types.FLOAT
+        kind = self._types.INT64 if integer else self._types.FLOAT
         self.outputs.append(self._helper.make_tensor_value_info(name, kind, shape))
 
     def constant(self, value: Any, name: str = "") -> str:
@@ -68,6 +72,46 @@ class GraphBuilder:
         made = [self._new(kind.lower()) for _ in range(count)]
         self._nodes.append(self._helper.make_node(kind, list(inputs), made, **attributes))
         return made
+
+    def scan(
+        self,
+        states: list[tuple[str, Kind]],
+        scanned: list[tuple[str, Kind]],
+        made: list[Kind],
+        body: Callable[[GraphBuilder, list[str]], list[str]],
+        *,
+        backwards: bool = False,
+    ) -> list[str]:
+        """Run `body` over the first dimension of `scanned`, carrying `states`.
+
+        `body` gets a builder and the names of the states and of one slice of each scanned value;
+        it returns the new states and what it `made`, which is stacked. Returns the last states and
+        the stacks; `backwards` goes from the last slice to the first.
+        """
+        inner = GraphBuilder("body", f"{self._new('scan')}.")
+        given = [inner._new("in") for _ in (*states, *scanned)]
+        kinds = [kind for _, kind in states] + made
+        found = body(inner, given)
+        names = [inner.op("Identity", value) for value in found]
+        graph = self._helper.make_graph(
+            inner._nodes,
+            "body",
+            [inner._value(n, kind) for n, (_, kind) in zip(given, states + scanned, strict=True)],
+            [inner._value(n, kind) for n, kind in zip(names, kinds, strict=True)],
+            inner._constants,
+        )
+        ways = {
+            "scan_input_directions": [int(backwards)] * len(scanned),
+            "scan_output_directions": [int(backwards)] * len(made),
+        }
+        wires = [value for value, _ in states + scanned]
+        return self.ops(
+            "Scan", len(kinds), *wires, body=graph, num_scan_inputs=len(scanned), **ways
+        )
+
+    def _value(self, name: str, kind: Kind) -> Any:
+        number = {"float": self._types.FLOAT, "integer": self._types.INT64}
+        return self._helper.make_tensor_value_info(name, number.get(kind, self._types.BOOL), None)
 
     def integers(self, value: str) -> str:
         """Return whole numbers as int32, which recurrent nodes read lengths in."""
@@ -101,4 +145,4 @@ class GraphBuilder:
 
     def _new(self, stem: str) -> str:
         self._count += 1
-        return f"{stem}_{self._count}"
+        return f"{self.prefix}{stem}_{self._count}"

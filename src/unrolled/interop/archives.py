@@ -1,0 +1,123 @@
+"""Zip archives and arrays of numpy read with every size checked first.
+
+Nothing is ever extracted to disk. A name that would leave a folder, a member that would unpack to
+far more than the archive holds, and an array whose header promises more than its bytes are refused
+before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.errors import InteropError
+
+# Deflate reaches 1032:1 on zeros; weights do not. What unpacks to little is let through.
+MAX_EXPANSION, MAX_MEMBERS, SMALL = 50, 100_000, 1 << 26
+
+
+def read_file(path: str | Path) -> bytes:
+    """Return the content of a file, or raise InteropError naming it and the reason."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InteropError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def open_archive(path: str | Path) -> zipfile.ZipFile:
+    """Return the zip archive at `path` after checking the names and sizes of its members.
+
+    Raises InteropError for a damaged archive, a name with `..`, a rooted name, a name twice, and
+    members that together unpack to more than 50 times the archive (64 MiB are always let through).
+    """
+    try:
+        size = Path(path).stat().st_size
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, EOFError) as error:
+        raise InteropError(f"{path}: damaged or cut short, not a zip archive ({error})") from None
+    except OSError as error:
+        raise InteropError(f"{path}: cannot be read ({error.strerror or error})") from None
+    try:
+        _check_members(archive, size, path)
+    except InteropError:
+        archive.close()
+        raise
+    return archive
+
+
+def _check_members(archive: zipfile.ZipFile, size: int, path: str | Path) -> None:
+    members = archive.infolist()
+    if len(members) > MAX_MEMBERS:
+        raise InteropError(f"{path}: holds {len(members)} files, at most {MAX_MEMBERS} are read")
+    seen: set[str] = set()
+    for member in members:
+        name = member.filename
+        if ".." in name.replace("\\", "/").split("/") or name.startswith(("/", "\\")):
+            raise InteropError(f"{path}: the name {name!r} in the archive leaves its folder")
+        if name in seen:
+            raise InteropError(f"{path}: the name {name!r} is in the archive twice")
+        seen.add(name)
+    total = sum(member.file_size for member in members)
+    if total > max(SMALL, MAX_EXPANSION * size):
+        raise InteropError(
+            f"{path}: {size} bytes would unpack to {total}; this looks like a zip bomb"
+        )
+
+
+def read_member(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
+    """Return one member of a checked archive, or raise InteropError where it is damaged."""
+    try:
+        return archive.read(name)
+    except KeyError:
+        raise InteropError(f"{path}: no {name} in the archive") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        OverflowError,
+        RuntimeError,  # encrypted members, and NotImplementedError for unknown compressions
+    ) as error:
+        raise InteropError(f"{path}: {name} is damaged or cut short ({error})") from None
+
+
+def read_npy(content: bytes, name: str) -> NDArray[Any]:
+    """Return the array in the bytes of a .npy file; objects are refused, never unpickled."""
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"version {version[0]}.{version[1]} of the format is not known")
+        read = np.lib.format.read_array_header_1_0
+        if version == (2, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        raise InteropError(f"{name}: not an array of numpy ({error})") from None
+    if dtype.hasobject or dtype.names is not None or dtype.itemsize == 0:
+        raise InteropError(f"{name}: holds {dtype}, expected numbers; objects are never unpickled")
+    data = content[stream.tell() :]
+    wanted = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or wanted != len(data):
+        raise InteropError(
+            f"{name}: shape {list(shape)} of {dtype} needs {wanted} bytes, the file has {len(data)}"
+        )
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a .npz file by name."""
+    with open_archive(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        return {
+            name.removesuffix(".npy"): read_npy(read_member(archive, name, path), f"{path}: {name}")
+            for name in names
+        }
