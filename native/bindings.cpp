@@ -46,6 +46,7 @@ NB_MODULE(_native, m) {
   m.def("isa", [] { return std::string(unrolled::current_isa().name); });
   m.def("available_isas", &unrolled::available_isas);
   m.def("set_isa", &unrolled::set_isa, nb::arg("name"));
+  m.def("int8_instructions", &unrolled::int8_instructions);
   m.def("num_threads", &unrolled::num_threads);
   m.def("set_num_threads", &unrolled::set_num_threads, nb::arg("count"));
   m.def("available_cores", &unrolled::available_cores);

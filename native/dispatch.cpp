@@ -8,6 +8,8 @@
   namespace ns {                                         \
   extern const unrolled::Kernels<float> table_f32;       \
   extern const unrolled::Kernels<double> table_f64;      \
+  extern const unrolled::Kernels<float> table_bf16;      \
+  extern const unrolled::Kernels<float> table_int8;      \
   }
 
 UNROLLED_DECLARE_ISA(isa_generic)
@@ -15,6 +17,9 @@ UNROLLED_DECLARE_ISA(isa_generic)
 UNROLLED_DECLARE_ISA(isa_v2)
 UNROLLED_DECLARE_ISA(isa_v3)
 UNROLLED_DECLARE_ISA(isa_v4)
+namespace isa_v4vnni {
+extern const unrolled::Kernels<float> table_int8;
+}
 #endif
 
 namespace unrolled {
@@ -37,11 +42,15 @@ bool always() { return true; }
 // Best first.
 const Isa kIsas[] = {
 #if UNROLLED_HAVE_v2
-    {"x86-64-v4", has_v4, &isa_v4::table_f32, &isa_v4::table_f64},
-    {"x86-64-v3", has_v3, &isa_v3::table_f32, &isa_v3::table_f64},
-    {"x86-64-v2", has_v2, &isa_v2::table_f32, &isa_v2::table_f64},
+    {"x86-64-v4", has_v4, &isa_v4::table_f32, &isa_v4::table_f64,
+     &isa_v4::table_bf16, &isa_v4::table_int8},
+    {"x86-64-v3", has_v3, &isa_v3::table_f32, &isa_v3::table_f64,
+     &isa_v3::table_bf16, &isa_v3::table_int8},
+    {"x86-64-v2", has_v2, &isa_v2::table_f32, &isa_v2::table_f64,
+     &isa_v2::table_bf16, &isa_v2::table_int8},
 #endif
-    {"generic", always, &isa_generic::table_f32, &isa_generic::table_f64},
+    {"generic", always, &isa_generic::table_f32, &isa_generic::table_f64,
+     &isa_generic::table_bf16, &isa_generic::table_int8},
 };
 
 std::atomic<const Isa*> chosen{nullptr};
@@ -73,7 +82,33 @@ const Isa* choose() {
   throw std::runtime_error("no instruction set is available");
 }
 
+bool has_vnni(const Isa& isa) {
+#if UNROLLED_HAVE_v2
+  return isa.f32 == &isa_v4::table_f32 && __builtin_cpu_supports("avx512vnni");
+#else
+  (void)isa;
+  return false;
+#endif
+}
+
 }  // namespace
+
+const Kernels<float>& kernels_of(const std::string& precision) {
+  const Isa& isa = current_isa();
+  if (precision == "float32") return *isa.f32;
+  if (precision == "bf16") return *isa.bf16;
+#if UNROLLED_HAVE_v2
+  if (precision == "int8" && has_vnni(isa)) return isa_v4vnni::table_int8;
+#endif
+  if (precision == "int8" || precision == "int8-without-vnni") return *isa.int8;
+  throw std::invalid_argument("precision '" + precision + "': expected float32, bf16 or int8");
+}
+
+const char* int8_instructions() {
+  const Isa& isa = current_isa();
+  if (has_vnni(isa)) return "avx512-vnni";
+  return isa.f32 == &isa_generic::table_f32 ? "plain" : "pairs";
+}
 
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;

@@ -69,18 +69,25 @@ class PackedLayer {
  public:
   PackedLayer(const std::string& cell, const std::vector<Parameters<T>>& directions,
               const Activations& activations, std::optional<double> clip, bool input_forget,
-              const Peepholes<T>& peepholes)
-      : table_(&kernels<T>()), directions_(static_cast<int>(directions.size())) {
+              const Peepholes<T>& peepholes, const std::string& precision)
+      : table_(table_of(precision)), directions_(static_cast<int>(directions.size())) {
     check(directions_ == 1 || directions_ == 2, "a layer has one or two directions");
     const auto& [ih, hh, b_ih, b_hh, hr] = directions[0];
     const int64_t P = static_cast<int64_t>(hh.shape(1));
     const int64_t H = hr ? static_cast<int64_t>(hr->shape(1)) : P;
     size_ = {cell_by_name(cell, hr.has_value()), static_cast<int64_t>(ih.shape(1)), H, P};
     check_sizes(size_, 0, 0, directions_);
+    const bool low = sizeof(T) == sizeof(float) && precision != "float32";
+    const bool general = activations || clip || input_forget || peepholes;
+    check(!low || !hr, "a layer with a projection has no low precision; expected float32");
+    check(!low || !general,
+          "a cell with options or peepholes has no low precision; expected float32");
+    check(precision.rfind("int8", 0) != 0 || (size_.inputs <= kMaxSummed && H <= kMaxSummed),
+          "int8 sums at most " + std::to_string(kMaxSummed) + " products");
     const size_t D = directions.size();
     check(!activations || activations->size() == D, "activations must be a list for each direction");
     check(!peepholes || peepholes->size() == D, "peepholes must be an array for each direction");
-    if (activations || clip || input_forget || peepholes) {
+    if (general) {
       for (size_t d = 0; d < D; ++d)
         options_[d] = cell_options(size_.cell, activations ? &(*activations)[d] : nullptr, clip,
                                    input_forget, peepholes.has_value());
@@ -136,6 +143,18 @@ class PackedLayer {
   PackedView<T> view() const { return {table_, size_, packed_[0].get(), directions_, &options_[0]}; }
 
  private:
+  // Of two numbers of at most 127 each, so that a sum is below 2^31.
+  static constexpr int64_t kMaxSummed = 130000;
+
+  static const Kernels<T>* table_of(const std::string& precision) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return &kernels_of(precision);
+    } else {
+      check(precision == "float64", "a float64 layer has no precision '" + precision + "'");
+      return &kernels<T>();
+    }
+  }
+
   void pack(const Parameters<T>& direction, const Matrix<T>* peepholes) {
     const auto& [ih, hh, b_ih, b_hh, hr] = direction;
     const int64_t rows = gates_of(size_.cell) * size_.hidden;
@@ -166,10 +185,11 @@ template <class T>
 void bind_layer(nb::module_& m, const char* name) {
   nb::class_<PackedLayer<T>>(m, name)
       .def(nb::init<const std::string&, const std::vector<Parameters<T>>&, const Activations&,
-                    std::optional<double>, bool, const Peepholes<T>&>(),
+                    std::optional<double>, bool, const Peepholes<T>&, const std::string&>(),
            nb::arg("cell"), nb::arg("directions").noconvert(),
            nb::arg("activations") = nb::none(), nb::arg("clip") = nb::none(),
-           nb::arg("input_forget") = false, nb::arg("peepholes").noconvert() = nb::none())
+           nb::arg("input_forget") = false, nb::arg("peepholes").noconvert() = nb::none(),
+           nb::arg("precision") = sizeof(T) == sizeof(float) ? "float32" : "float64")
       .def("run", &PackedLayer<T>::run, nb::arg("x").noconvert(), nb::arg("h").noconvert(),
            nb::arg("c").noconvert().none(), nb::arg("lengths").noconvert().none(),
            nb::arg("y").noconvert(), nb::arg("h_n").noconvert(), nb::arg("c_n").noconvert().none());

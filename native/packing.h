@@ -110,6 +110,27 @@ T bias_of(const T* bias, int64_t index) {
   return bias != nullptr ? bias[index] : T(0);
 }
 
+// The biases of `tiles` tiles from `first` on, slot by slot; zero past the last unit.
+template <class T>
+void pack_bias(const Phase& phase, int64_t units, const Weights<T>& weights, int64_t first, int tiles,
+               T* packed) {
+  constexpr int lanes = kLanes<T>;
+  for (int tile = 0; tile < tiles; ++tile)
+    for (int slot = 0; slot < phase.slots; ++slot)
+      for (int lane = 0; lane < lanes; ++lane) {
+        const int64_t unit = (first + tile) * lanes + lane;
+        T sum = 0;
+        if (unit < units) {
+          const int x = slot - phase.x_first, h = slot - phase.h_first;
+          if (x >= 0 && x < phase.x_count)
+            sum += bias_of(weights.b_ih, phase.x_gate[x] * units + unit);
+          if (h >= 0 && h < phase.h_count)
+            sum += bias_of(weights.b_hh, phase.h_gate[h] * units + unit);
+        }
+        packed[(tile * phase.slots + slot) * lanes + lane] = sum;
+      }
+}
+
 template <class T>
 void pack_phase(const Phase& phase, const PhasePlan<T>& plan, const Size& size,
                 const Weights<T>& weights, bool projection, T* packed, int member, int members) {
@@ -124,20 +145,8 @@ void pack_phase(const Phase& phase, const PhasePlan<T>& plan, const Size& size,
                  first, tiles, packed + plan.x + first * phase.x_count * lanes * plan.x_depth);
     pack_panel(recurrent, plan.h_depth, plan.h_depth, plan.units, phase.h_gate, phase.h_count, first,
                tiles, packed + plan.h + first * phase.h_count * lanes * plan.h_depth);
-    for (int tile = 0; tile < tiles; ++tile)
-      for (int slot = 0; slot < phase.slots; ++slot)
-        for (int lane = 0; lane < lanes; ++lane) {
-          const int64_t unit = (first + tile) * lanes + lane;
-          T sum = 0;
-          if (unit < plan.units && !projection) {
-            const int x = slot - phase.x_first, h = slot - phase.h_first;
-            if (x >= 0 && x < phase.x_count)
-              sum += bias_of(weights.b_ih, phase.x_gate[x] * plan.units + unit);
-            if (h >= 0 && h < phase.h_count)
-              sum += bias_of(weights.b_hh, phase.h_gate[h] * plan.units + unit);
-          }
-          packed[plan.bias + ((first + tile) * phase.slots + slot) * lanes + lane] = sum;
-        }
+    pack_bias(phase, plan.units, projection ? Weights<T>{} : weights, first, tiles,
+              packed + plan.bias + first * phase.slots * lanes);
   }
 }
 

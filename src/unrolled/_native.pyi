@@ -15,6 +15,9 @@ def available_isas() -> list[str]:
 def set_isa(name: str) -> None:
     """Force an instruction set by name; an empty name returns to the default choice."""
 
+def int8_instructions() -> str:
+    """What multiplies 8-bit integers in the set in use: "avx512-vnni", "pairs" or "plain"."""
+
 def num_threads() -> int:
     """Threads that one call may use."""
 
@@ -65,6 +68,7 @@ class LayerF32:
         clip: float | None = None,
         input_forget: bool = False,
         peepholes: Sequence[_Floats] | None = None,
+        precision: str = ...,
     ) -> None: ...
     def run(
         self,

@@ -30,6 +30,7 @@ from safetensors.numpy import save as save_tensors
 from unrolled.data import vocab
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import ModelError, TrainingError
+from unrolled.precision import restore, store
 from unrolled.spec import FORMAT_VERSION, ModelConfig
 
 CONFIG, WEIGHTS, VOCAB, METRICS, CARD = (
@@ -111,8 +112,12 @@ def save(
     metrics: Mapping[str, Any],
     card: str,
 ) -> ModelConfig:
-    """Write a model folder and return its config with the fingerprint of the weights filled in."""
-    ordered = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
+    """Write a model folder and return its config with the fingerprint of the weights filled in.
+
+    Recurrent weights are stored in `config.precision`; see `unrolled.precision`.
+    """
+    stored = store(weights, config.precision)
+    ordered = {name: np.ascontiguousarray(stored[name]) for name in sorted(stored)}
     tensors = save_tensors(ordered, metadata={"format": "unrolled"})
     config = msgspec.structs.replace(config, fingerprint=hashlib.sha256(tensors).hexdigest())
     write_files(
@@ -200,7 +205,7 @@ def _weights(path: Path, content: bytes, fingerprint: str) -> dict[str, NDArray[
     for name, value in weights.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise ModelError(f"{path}: {name} holds NaN or infinite weights")
-    return weights
+    return restore(weights, str(path))
 
 
 def _pack_vocabularies(vocabularies: Mapping[str, Vocabulary | LabelVocabulary]) -> bytes:

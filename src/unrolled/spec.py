@@ -26,6 +26,7 @@ Task = Literal["classify", "translate", "tag"]
 TagHead = Literal["crf", "softmax"]
 Scheme = Literal["none", "bio", "bioes"]
 Engine = Literal["auto", "reference", "torch", "native"]
+Precision = Literal["float32", "bf16", "int8"]
 
 GATES: dict[str, int] = {"rnn": 1, "lstm": 4, "gru": 3}
 
@@ -296,7 +297,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     """`config.json` of a model folder.
 
     `fingerprint` is the SHA-256 of `model.safetensors`; `versions` and `data_hash` say what made
-    it.
+    it. `precision` is how recurrent weights are stored and, unless told otherwise, run.
     """
 
     format_version: int
@@ -305,6 +306,7 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     data: DataSpec
     training: TrainSpec
     token_dropout: float = 0.0
+    precision: Precision = "float32"
     fingerprint: str = ""
     data_hash: str = ""
     versions: dict[str, str] = {}

@@ -30,7 +30,7 @@ VERBS = {
     "predict": "Answer for every row of a file, or every line of stdin.",
     "explain": "Show what a model looked at, as one HTML page.",
     "inspect": "Show a model's layers, shapes and parameters, drawn unrolled.",
-    "export": "Write a model as ONNX, compared with our own numbers.",
+    "export": "Write a model as ONNX, or with recurrent weights of fewer bits.",
     "import": "Show what a file of PyTorch, Keras, ONNX or numpy holds; keep its recurrent layers.",
     "demo": "Train on the CMU dictionary (spelling to sound, or stress) and show what it learned.",
     "bench": "Time our layers against their peers, turn about.",

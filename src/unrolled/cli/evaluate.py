@@ -31,32 +31,12 @@ def command(
 
     Example: unrolled evaluate model/ test.csv
     """
-    from unrolled.cli.tagging import evaluate
-    from unrolled.data.read import labels, read_pairs, read_table, texts
-    from unrolled.runtime.model import ClassifierModel, load
-    from unrolled.runtime.tagger_model import TaggerModel
-    from unrolled.tasks.evaluate import evaluate_classifier, evaluate_translator
+    from unrolled.runtime.model import load
+    from unrolled.tasks.evaluate import evaluate_examples, read_examples
 
     loaded = load(model)
-    if isinstance(loaded, TaggerModel):
-        _write(evaluate(loaded, data, kind, source, target), as_json)
-        return
-    names = (source or loaded.config.data.source, target or loaded.config.data.target)
-    if isinstance(loaded, ClassifierModel):
-        table = read_table(data, columns=names, format=kind)
-        where = [table.where(i, names[1]) for i in range(len(table))]
-        metrics = evaluate_classifier(
-            loaded, texts(table, names[0]), labels(table, names[1]), where
-        )
-    else:
-        table = read_pairs(data, *names, format=kind)
-        metrics = evaluate_translator(
-            loaded, texts(table, names[0]), texts(table, names[1]), beam=beam
-        )
-    _write(metrics, as_json)
-
-
-def _write(metrics: dict[str, Any], as_json: bool) -> None:
+    examples = read_examples(loaded, data, format=kind, source=source, target=target)
+    metrics = evaluate_examples(loaded, examples, beam=beam)
     if as_json:
         write_json(metrics)
     else:

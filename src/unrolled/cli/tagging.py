@@ -1,4 +1,4 @@
-"""What `evaluate` and `predict` do with a tagger: read its formats, answer in the same."""
+"""What `predict` does with a tagger: read its formats, answer in the same."""
 
 from __future__ import annotations
 
@@ -9,31 +9,24 @@ from typing import Any
 import msgspec
 
 from unrolled.data.conll import COLUMNS, COMMENT, MISC, column_index, split_columns
-from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
-from unrolled.errors import ConfigError, DataError
+from unrolled.data.sequences import FRAMES, Sequences, format_of
+from unrolled.errors import ConfigError
 from unrolled.runtime.tagger_model import Tagged, TaggerModel, Tagging
 
 DIGITS = 6
 CONFIDENCE = "Confidence="
 
 
-def evaluate(
-    model: TaggerModel, data: str, kind: str | None, source: str | None, target: str | None
-) -> dict[str, Any]:
-    """Read tagged sequences and return how well the model tags them."""
-    from unrolled.tasks.evaluate import evaluate_tagger
-
-    return evaluate_tagger(model, _read(model, data, kind, source, target, tagged=True))
-
-
 def predict(
     model: TaggerModel, data: str, kind: str | None, source: str | None, n_best: int, as_json: bool
 ) -> None:
     """Write the tags of every sequence of `data` to stdout, in its own format."""
+    from unrolled.tasks.evaluate import read_sentences
+
     shape = format_of(data, kind, tagged=False)
     if n_best > 1 and shape == "conllu" and not as_json:
         raise ConfigError("--n-best: a CoNLL-U file holds one tag a word; give --json")
-    sequences = _read(model, data, kind, source, None, tagged=False)
+    sequences = read_sentences(model, data, format=kind, source=source, tagged=False)
     found = model.tag(sequences.inputs, n_best=n_best)
     if as_json or shape in ("jsonl", *FRAMES):
         lines = _json_lines(model, sequences, found, keep=shape == "jsonl" and not as_json)
@@ -42,32 +35,6 @@ def predict(
     else:
         lines = _conll_lines(model, sequences, found, shape)
     sys.stdout.writelines(lines)
-
-
-def _read(
-    model: TaggerModel,
-    data: str,
-    kind: str | None,
-    source: str | None,
-    target: str | None,
-    *,
-    tagged: bool,
-) -> Sequences:
-    spec, shape = model.config.data, format_of(data, kind, tagged=tagged)
-    if model.reads_frames != (shape in FRAMES):
-        reads = "frames (npz, parquet)" if model.reads_frames else "words (conllu, conll, jsonl)"
-        raise DataError(f"{data}: the model reads {reads}, the file is {shape}")
-    return read_sequences(
-        data,
-        format=kind,
-        tagged=tagged,
-        column=target or spec.target,
-        words=source or spec.source,
-        intent=model.tagging.intent,
-        sequence=model.tagging.sequence,
-        time=model.tagging.time,
-        features=model.tagging.features or None,
-    )
 
 
 def _plain_lines(found: Tagged) -> Iterator[str]:

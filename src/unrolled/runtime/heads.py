@@ -9,7 +9,7 @@ import numpy as np
 from unrolled.runtime.attention import AttentionPooling, softmax
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, part_of_model, take, under
-from unrolled.spec import ClassifierSpec, RecurrentSpec
+from unrolled.spec import ClassifierSpec, Precision, RecurrentSpec
 from unrolled.validation import check_network
 
 
@@ -19,12 +19,16 @@ class ClassifierNetwork:
     Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing.
     """
 
-    def __init__(self, spec: ClassifierSpec, weights: Weights) -> None:
+    def __init__(
+        self, spec: ClassifierSpec, weights: Weights, *, precision: Precision = "float32"
+    ) -> None:
         check_network(spec)
         self.spec = spec
         self.embedding = take(weights, "embedding.weight", (spec.vocab_size, spec.embedding_size))
         with part_of_model("recurrent"):
-            self.recurrent = Recurrent(spec.recurrent, under(weights, "recurrent"))
+            self.recurrent = Recurrent(
+                spec.recurrent, under(weights, "recurrent"), precision=precision
+            )
         self.pooling: AttentionPooling | None = None
         if spec.attention is not None:
             with part_of_model("pooling"):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from unrolled import _native
 from unrolled.runtime.operator import STANDARD, CellOptions
 from unrolled.shapes import cell_name
-from unrolled.spec import RecurrentSpec
+from unrolled.spec import Precision, RecurrentSpec
 
 Array = NDArray[np.floating]
 Layer: TypeAlias = "_native.LayerF32 | _native.LayerF64"
@@ -24,12 +24,15 @@ def pack(
     directions: list[Parameters],
     options: CellOptions = STANDARD,
     peepholes: list[Array] | None = None,
+    precision: Precision = "float32",
 ) -> Layer:
     """Return torch's weights of the D directions of one layer, laid out for the kernels.
 
-    `peepholes` [3, H] of each direction, in the order i f o.
+    `peepholes` [3, H] of each direction, in the order i f o. float64 weights make a float64 layer,
+    which `precision` "float32" leaves as it is.
     """
-    kind = _native.LayerF64 if directions[0][0].dtype == np.float64 else _native.LayerF32
+    wide = directions[0][0].dtype == np.float64
+    kind = _native.LayerF64 if wide else _native.LayerF32
     activations = [
         [(each.name, each.alpha or 0.0, each.beta or 0.0) for each in direction]
         for direction in options.activations
@@ -41,6 +44,7 @@ def pack(
         clip=options.clip,
         input_forget=options.input_forget,
         peepholes=peepholes,
+        precision="float64" if wide else precision,
     )
 
 

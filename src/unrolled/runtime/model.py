@@ -21,7 +21,7 @@ from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.running import ClassifierSession
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
-from unrolled.spec import ClassifierSpec, ModelConfig, TaggerSpec, TranslatorSpec
+from unrolled.spec import ClassifierSpec, ModelConfig, Precision, TaggerSpec, TranslatorSpec
 
 BATCH_SIZE = 256
 
@@ -91,7 +91,9 @@ class ClassifierModel:
         self.labels = labels
 
     @classmethod
-    def from_artifact(cls, found: Artifact) -> ClassifierModel:
+    def from_artifact(
+        cls, found: Artifact, *, precision: Precision | None = None
+    ) -> ClassifierModel:
         """Build from a folder in memory; raises ModelError where its parts do not fit."""
         spec = found.config.network
         source, target = (found.vocabularies.get(name) for name in ("source", "target"))
@@ -103,7 +105,10 @@ class ClassifierModel:
             raise ModelError(f"{found.folder}: a classifier needs a vocabulary and class labels")
         _check_size(found.folder, "source", len(source), spec.vocab_size)
         _check_size(found.folder, "target", len(target), spec.num_classes)
-        return cls(found.config, ClassifierNetwork(spec, found.weights), source, target)
+        network = ClassifierNetwork(
+            spec, found.weights, precision=precision or found.config.precision
+        )
+        return cls(found.config, network, source, target)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -186,7 +191,9 @@ class TranslatorModel:
         self.target_vocabulary = target
 
     @classmethod
-    def from_artifact(cls, found: Artifact) -> TranslatorModel:
+    def from_artifact(
+        cls, found: Artifact, *, precision: Precision | None = None
+    ) -> TranslatorModel:
         """Build from a folder in memory; raises ModelError where its parts do not fit."""
         spec = found.config.network
         source, target = (found.vocabularies.get(name) for name in ("source", "target"))
@@ -198,7 +205,10 @@ class TranslatorModel:
             raise ModelError(f"{found.folder}: a translator needs a source and a target vocabulary")
         _check_size(found.folder, "source", len(source), spec.source_vocab_size)
         _check_size(found.folder, "target", len(target), spec.target_vocab_size)
-        return cls(found.config, TranslatorNetwork(spec, found.weights), source, target)
+        network = TranslatorNetwork(
+            spec, found.weights, precision=precision or found.config.precision
+        )
+        return cls(found.config, network, source, target)
 
     def predict(
         self,
@@ -276,21 +286,23 @@ class TranslatorModel:
 Model = ClassifierModel | TranslatorModel | TaggerModel
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, *, precision: Precision | None = None) -> Model:
     """Read a model folder and return the model that answers; no torch is imported.
 
-    Raises ModelError, naming the file or weight, where the folder is missing, damaged or newer.
+    `precision` is that of the recurrent layers' products, "float32", "bf16" or "int8"; left out it
+    is the one that the folder was stored with. Raises ModelError, naming the file or weight, where
+    the folder is missing, damaged or newer, or its layers have no such precision.
     """
-    return from_artifact(artifact.load(folder))
+    return from_artifact(artifact.load(folder), precision=precision)
 
 
-def from_artifact(found: Artifact) -> Model:
+def from_artifact(found: Artifact, *, precision: Precision | None = None) -> Model:
     """Return the model of a folder in memory; raises ModelError where its parts do not fit."""
     if isinstance(found.config.network, ClassifierSpec):
-        return ClassifierModel.from_artifact(found)
+        return ClassifierModel.from_artifact(found, precision=precision)
     if isinstance(found.config.network, TaggerSpec):
-        return TaggerModel.from_artifact(found)
-    return TranslatorModel.from_artifact(found)
+        return TaggerModel.from_artifact(found, precision=precision)
+    return TranslatorModel.from_artifact(found, precision=precision)
 
 
 def encode(texts: str | Sequence[str], vocabulary: Vocabulary, max_length: int) -> Encoded:

@@ -14,7 +14,7 @@ from unrolled.runtime.attention import Attention
 from unrolled.runtime.heads import ClassifierNetwork, last_layer
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
-from unrolled.spec import RecurrentSpec, TranslatorSpec
+from unrolled.spec import Precision, RecurrentSpec, TranslatorSpec
 from unrolled.validation import check_network, readout_input_size
 
 __all__ = ["ClassifierNetwork", "DecoderState", "Memory", "TranslatorNetwork"]
@@ -73,7 +73,9 @@ class TranslatorNetwork:
     Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing.
     """
 
-    def __init__(self, spec: TranslatorSpec, weights: Weights) -> None:
+    def __init__(
+        self, spec: TranslatorSpec, weights: Weights, *, precision: Precision = "float32"
+    ) -> None:
         check_network(spec)
         self.spec = spec
         self.source_embedding = take(
@@ -83,9 +85,9 @@ class TranslatorNetwork:
             weights, "target_embedding.weight", (spec.target_vocab_size, spec.target_embedding_size)
         )
         with part_of_model("encoder"):
-            self.encoder = Recurrent(spec.encoder, under(weights, "encoder"))
+            self.encoder = Recurrent(spec.encoder, under(weights, "encoder"), precision=precision)
         with part_of_model("decoder"):
-            self.decoder = Recurrent(spec.decoder, under(weights, "decoder"))
+            self.decoder = Recurrent(spec.decoder, under(weights, "decoder"), precision=precision)
         self.attention: Attention | None = None
         if spec.attention is not None:
             with part_of_model("attention"):

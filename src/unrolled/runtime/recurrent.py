@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeAlias, cast, overload
+from typing import Any, Self, TypeAlias, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +24,7 @@ from unrolled.runtime.rows import check_out, frames, plain
 from unrolled.runtime.session import Session, SessionPool
 from unrolled.runtime.state import fingerprint
 from unrolled.shapes import check_shapes, check_spec, spec_from_shapes, suffixes
-from unrolled.spec import Merge, Nonlinearity, RecurrentSpec, Reset
+from unrolled.spec import Merge, Nonlinearity, Precision, RecurrentSpec, Reset
 
 Stacked: TypeAlias = Array | tuple[Array, ...]
 State: TypeAlias = Stacked | tuple[Stacked, Stacked]
@@ -36,8 +36,11 @@ class Recurrent:
     Equations and shapes are those of `unrolled.nn.RNN`, `LSTM` and `GRU`; the batch comes first.
     Computes in float64 where `weights` are float64, else in float32. `options` change every
     layer's cell as ONNX's operators may. An LSTM's `weights` may hold peepholes,
-    `weight_peephole_l0` and so on, [3, H] in the order i f o. Neither can be trained. Raises
-    ValueError where the weights' names or shapes are not those of `spec`, or options do not fit.
+    `weight_peephole_l0` and so on, [3, H] in the order i f o. Neither can be trained. With
+    `precision` "bf16" or "int8" the products of x and h are of fewer bits, see
+    `unrolled.precision`; states, gates and outputs stay float32. Raises ValueError where the
+    weights' names or shapes are not those of `spec`, or options do not fit, and for a low precision
+    of float64 weights, of an LSTM with a projection, and together with options or peepholes.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Recurrent:
         spec: RecurrentSpec,
         weights: Mapping[str, ArrayLike],
         options: CellOptions | None = None,
+        *,
+        precision: Precision = "float32",
     ) -> None:
         check_spec(spec)
         self.options = options or STANDARD
@@ -55,7 +60,10 @@ class Recurrent:
         check_shapes(spec, _without_peepholes(shapes))
         wide = any(value.dtype == np.float64 for value in arrays.values())
         self.dtype = np.dtype(np.float64 if wide else np.float32)
+        plain_cell = self.options == STANDARD and not any(map(_is_peephole, arrays))
+        _check_precision(precision, spec, self.dtype, plain_cell=plain_cell)
         self.spec = spec
+        self.precision: Precision = precision
         self.weights: dict[str, Array] = {
             name: np.array(value, dtype=self.dtype, order="C") for name, value in arrays.items()
         }
@@ -65,6 +73,7 @@ class Recurrent:
                 [self._parameters(suffix) for suffix in suffixes(spec, k)],
                 self.options,
                 self._peepholes(k),
+                precision,
             )
             for k in range(spec.num_layers)
         ]
@@ -80,6 +89,7 @@ class Recurrent:
         reset: Reset = "after",
         residual: bool = False,
         options: CellOptions | None = None,
+        precision: Precision = "float32",
     ) -> Self:
         """Return the layer of a torch.nn or `unrolled.nn` state_dict (arrays or CPU tensors).
 
@@ -94,7 +104,7 @@ class Recurrent:
             reset=reset,
             residual=residual,
         )
-        return cls(spec, arrays, options)
+        return cls(spec, arrays, options, precision=precision)
 
     def _parameters(self, suffix: str) -> engine.Parameters:
         get = self.weights.get
@@ -193,6 +203,7 @@ class Recurrent:
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the layer into a folder: its spec and options as JSON, its weights beside them.
 
+        Weights are written whole, in any `precision`; `load` takes one of its own.
         Raises ModelError where the folder holds something already and `overwrite` is not given.
         """
         from unrolled.runtime import storage
@@ -200,17 +211,18 @@ class Recurrent:
         storage.save(self, folder, overwrite=overwrite)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path, *, precision: Precision = "float32") -> Self:
         """Return the layer that `save` wrote into a folder.
 
-        Raises ModelError naming the file that is missing, damaged or not of the other one.
+        Raises ModelError naming the file that is missing, damaged or not of the other one, or the
+        folder whose layer has no such `precision`.
         """
         from unrolled.errors import ModelError
         from unrolled.runtime import storage
 
         stored, weights = storage.read(folder)
         try:
-            layer = cls(stored.spec, weights, stored.options)
+            layer = cls(stored.spec, weights, stored.options, precision=precision)
         except ValueError as error:
             raise ModelError(f"{folder}: {error}") from None
         if layer.fingerprint != stored.fingerprint:
@@ -276,7 +288,11 @@ class Recurrent:
 
 
 def _without_peepholes(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    return {name: shape for name, shape in shapes.items() if not name.startswith(PEEPHOLE)}
+    return {name: shape for name, shape in shapes.items() if not _is_peephole(name)}
+
+
+def _is_peephole(name: str) -> bool:
+    return name.startswith(PEEPHOLE)
 
 
 def _join(parts: list[Array], single: bool) -> Stacked:
@@ -299,6 +315,23 @@ def _merge(spec: RecurrentSpec, y: Array) -> Array:
         return forward * backward
     total = forward + backward
     return total / 2 if spec.merge == "mean" else total
+
+
+def _check_precision(
+    precision: Precision, spec: RecurrentSpec, dtype: np.dtype[Any], *, plain_cell: bool
+) -> None:
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision {precision!r}: expected float32, bf16 or int8")
+    if precision == "float32":
+        return
+    if dtype != np.float32:
+        raise ValueError(f"precision {precision!r} is for float32 weights, these are {dtype}")
+    if spec.proj_size:
+        raise ValueError(f"precision {precision!r}: an LSTM with a projection runs in float32 only")
+    if not plain_cell:
+        raise ValueError(
+            f"precision {precision!r}: a cell with options or peepholes runs in float32 only"
+        )
 
 
 def _check_lengths(

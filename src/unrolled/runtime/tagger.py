@@ -12,7 +12,7 @@ from unrolled.runtime.crf import Scores
 from unrolled.runtime.heads import last_layer
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
-from unrolled.spec import CharacterSpec, TaggerSpec
+from unrolled.spec import CharacterSpec, Precision, TaggerSpec
 from unrolled.validation import check_network
 
 
@@ -22,7 +22,9 @@ class TaggerNetwork:
     Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing.
     """
 
-    def __init__(self, spec: TaggerSpec, weights: Weights) -> None:
+    def __init__(
+        self, spec: TaggerSpec, weights: Weights, *, precision: Precision = "float32"
+    ) -> None:
         check_network(spec)
         self.spec = spec
         self.embedding: Array | None = None
@@ -31,7 +33,7 @@ class TaggerNetwork:
             self.embedding = take(weights, "embedding.weight", shape)
         self.characters = None
         if spec.characters is not None:
-            self.characters = _Characters(spec.characters, weights)
+            self.characters = _Characters(spec.characters, weights, precision)
         self.scaling: tuple[Array, Array] | None = None
         if spec.frame_size:
             width = (spec.frame_size,)
@@ -40,7 +42,9 @@ class TaggerNetwork:
                 take(weights, "frames.scale", width),
             )
         with part_of_model("recurrent"):
-            self.recurrent = Recurrent(spec.recurrent, under(weights, "recurrent"))
+            self.recurrent = Recurrent(
+                spec.recurrent, under(weights, "recurrent"), precision=precision
+            )
         width_out = spec.recurrent.output_size
         self.output = Linear(weights, "output", width_out, spec.num_tags)
         self.intent = None
@@ -87,12 +91,14 @@ class TaggerNetwork:
 
 
 class _Characters:
-    def __init__(self, spec: CharacterSpec, weights: Weights) -> None:
+    def __init__(self, spec: CharacterSpec, weights: Weights, precision: Precision) -> None:
         self.spec = spec.recurrent
         shape = (spec.vocab_size, spec.embedding_size)
         self.embedding = take(weights, "characters.embedding.weight", shape)
         with part_of_model("characters.recurrent"):
-            self.recurrent = Recurrent(spec.recurrent, under(weights, "characters.recurrent"))
+            self.recurrent = Recurrent(
+                spec.recurrent, under(weights, "characters.recurrent"), precision=precision
+            )
 
     def __call__(self, spellings: Array | None, lengths: Array | None) -> Array:
         _, state = self.recurrent(self.embedding[spellings], lengths=lengths)

@@ -16,7 +16,7 @@ from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import DataError, ModelError
 from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.weights import Array
-from unrolled.spec import ModelConfig, TaggerSpec, TaggingSpec
+from unrolled.spec import ModelConfig, Precision, TaggerSpec, TaggingSpec
 
 BATCH_SIZE = 256
 
@@ -82,7 +82,7 @@ class TaggerModel:
             self.legal = legal(labels.labels, self.tagging.scheme)
 
     @classmethod
-    def from_artifact(cls, found: Artifact) -> TaggerModel:
+    def from_artifact(cls, found: Artifact, *, precision: Precision | None = None) -> TaggerModel:
         """Build from a folder in memory; raises ModelError where its parts do not fit."""
         spec = found.config.network
         labels, intents = (found.vocabularies.get(name) for name in ("target", "intent"))
@@ -108,7 +108,7 @@ class TaggerModel:
                     f"{found.folder}: the {name} vocabulary has {size} entries but the network has "
                     f"{expected}"
                 )
-        network = TaggerNetwork(spec, found.weights)
+        network = TaggerNetwork(spec, found.weights, precision=precision or found.config.precision)
         return cls(found.config, network, labels, words, characters, intents)
 
     @property

@@ -3,17 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from unrolled.data.sequences import Sequences
+from unrolled.data.read import labels, read_pairs, read_table, texts
+from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
-from unrolled.runtime.model import ClassifierModel, TranslatorModel
+from unrolled.errors import DataError
+from unrolled.runtime.model import ClassifierModel, Model, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import VocabularySpec
 from unrolled.train.metrics import bleu, class_metrics, group_references, sequence_error_rates
 from unrolled.train.spans import span_metrics
+
+
+class Labelled(NamedTuple):
+    """Inputs and wanted answers of a file, and the place of each."""
+
+    sources: list[str]
+    targets: list[str]
+    where: list[str]
+
+
+Examples = Labelled | Sequences
+
+
+def read_examples(
+    model: Model,
+    data: str,
+    *,
+    format: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
+) -> Examples:
+    """Read labelled data as the model was trained to; `data` may be `-` for standard input."""
+    if isinstance(model, TaggerModel):
+        return read_sentences(model, data, format=format, source=source, target=target)
+    names = (source or model.config.data.source, target or model.config.data.target)
+    if isinstance(model, ClassifierModel):
+        table = read_table(data, columns=names, format=format)
+        wanted = labels(table, names[1])
+    else:
+        table = read_pairs(data, *names, format=format)
+        wanted = texts(table, names[1])
+    where = [table.where(i, names[1]) for i in range(len(table))]
+    return Labelled(texts(table, names[0]), wanted, where)
+
+
+def read_sentences(
+    model: TaggerModel,
+    data: str,
+    *,
+    format: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    tagged: bool = True,
+) -> Sequences:
+    """Read words or frames as the tagger was trained to, with their tags where they are `tagged`.
+
+    Raises DataError where the file holds the other kind of sequence.
+    """
+    spec, shape = model.config.data, format_of(data, format, tagged=tagged)
+    if model.reads_frames != (shape in FRAMES):
+        reads = "frames (npz, parquet)" if model.reads_frames else "words (conllu, conll, jsonl)"
+        raise DataError(f"{data}: the model reads {reads}, the file is {shape}")
+    return read_sequences(
+        data,
+        format=format,
+        tagged=tagged,
+        column=target or spec.target,
+        words=source or spec.source,
+        intent=model.tagging.intent,
+        sequence=model.tagging.sequence,
+        time=model.tagging.time,
+        features=model.tagging.features or None,
+    )
+
+
+def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dict[str, Any]:
+    """Return the metrics of the model's task on what `read_examples` read for it."""
+    if isinstance(model, TaggerModel):
+        return evaluate_tagger(model, cast("Sequences", examples))
+    table = cast("Labelled", examples)
+    if isinstance(model, ClassifierModel):
+        return evaluate_classifier(model, table.sources, table.targets, table.where)
+    return evaluate_translator(model, table.sources, table.targets, beam=beam)
+
+
+def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
+    """Return the model's one answer to each example: a label, a text, or tags and the intent."""
+    if isinstance(model, TaggerModel):
+        found = model.tag(cast("Sequences", examples).inputs)
+        tags = [best[0].tags for best in found.answers]
+        intents = [None] * len(tags) if found.intents is None else [i.label for i in found.intents]
+        return list(zip(tags, intents, strict=True))
+    sources = cast("Labelled", examples).sources
+    if isinstance(model, ClassifierModel):
+        return model.classify(sources).labels
+    return [best[0].text for best in model.translate(sources, beam=beam).answers]
 
 
 def evaluate_classifier(

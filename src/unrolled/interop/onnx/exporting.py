@@ -89,14 +89,16 @@ def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
     `NAME-decoder.onnx`. Weights are written in float32. Each file is run on random ragged batches
     (by `seed`) in ONNX Runtime, where that is installed, and by our own reader.
 
-    Raises InteropError where a network has no ONNX counterpart, where the package onnx is not
-    installed, and where numbers differ by more than 1e-4: then nothing is written.
+    Raises InteropError where a network has no ONNX counterpart or computes in a low precision,
+    where the package onnx is not installed, and where numbers differ by more than 1e-4: then
+    nothing is written.
     """
-    found = load_folder(model) if isinstance(model, (str, Path)) else model
+    found = load_folder(model, precision="float32") if isinstance(model, (str, Path)) else model
     place, generator = Path(path), np.random.default_rng(seed)
     parts: list[tuple[Path, GraphBuilder, Iterator[Case]]]
     whole = (ClassifierModel, TranslatorModel, TaggerModel)
     net = found.network if isinstance(found, whole) else found
+    _check_precision(net)
     if isinstance(net, Recurrent):
         parts = [(place, recurrent_graph(net), _recurrent_cases(net, generator))]
     elif isinstance(net, ClassifierNetwork):
@@ -123,6 +125,16 @@ def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
                 runtime = max(runtime or 0.0, theirs)
     artifact.write_files(place.parent, files)
     return Exported(tuple(target for target, _, _ in parts), reader, runtime)
+
+
+def _check_precision(net: Any) -> None:
+    parts = (net, *(getattr(net, name, None) for name in ("recurrent", "encoder", "decoder")))
+    for part in parts:
+        if isinstance(part, Recurrent) and part.precision != "float32":
+            raise InteropError(
+                f"a layer of precision {part.precision!r} has no ONNX export; load the model with "
+                "precision='float32'"
+            )
 
 
 def _beside(path: Path, part: str) -> Path:
