@@ -28,7 +28,7 @@ class Net(torch.nn.Module):
         torch.manual_seed(2)
         self.encoder = torch.nn.LSTM(3, 4, 2, bidirectional=True, batch_first=True)
         self.cell = torch.nn.GRUCell(3, 2)
-        self.half = torch.nn.Linear(2, 2).half()
+        self.fc = torch.nn.Linear(2, 2).half()
         self.register_buffer("turned", torch.randn(3, 4, dtype=torch.bfloat16).t())
         self.register_buffer("long", torch.arange(6).reshape(2, 3)[:, 1:])
         self.register_buffer("flag", torch.tensor([True, False]))
@@ -43,7 +43,7 @@ def agrees(found: pytorch.Imported, net: Net, start: str = "") -> bool:
         h = net.cell(torch.from_numpy(X[:, 0]))
     assert close(found.layer(f"{start}encoder")(X)[0], y, "forward")
     assert close(found.layer(f"{start}cell").step(X[:, 0])[0], h, "forward")
-    for name in ("turned", "half.weight", "long", "flag"):
+    for name in ("turned", "fc.weight", "long", "flag"):
         mine, theirs = found.arrays[start + name], net.state_dict()[name]
         assert mine.dtype == (np.float32 if name == "turned" else theirs.numpy().dtype)
         np.testing.assert_array_equal(mine, theirs.float() if name == "turned" else theirs)
@@ -85,9 +85,7 @@ def test_several_models_in_one_file_are_listed_and_chosen_by_prefix(tmp_path: Pa
     found = pytorch.load(path)
     assert list(found.layers) == ["model.encoder", "model.cell", "ema.encoder", "ema.cell"]
     assert agrees(found, net, "ema.")
-    with pytest.raises(
-        InteropError, match=r"name one of its recurrent layers; there are: model"
-    ):
+    with pytest.raises(InteropError, match=r"name one of its recurrent layers; there are: model"):
         found.layer()
     chosen = pytorch.load(path, "ema.encoder.")
     assert (list(chosen.layers), dict(chosen.arrays)) == (["ema.encoder"], {})
@@ -99,11 +97,11 @@ def test_several_models_in_one_file_are_listed_and_chosen_by_prefix(tmp_path: Pa
 @pytest.mark.filterwarnings("ignore")
 def test_torchscript_gives_parameters_and_runs_no_code(tmp_path: Path) -> None:
     net = Net()
+    torch.jit.script(net).save(tmp_path / "scripted.pt")
     torch.jit.trace(net, torch.from_numpy(X)).save(tmp_path / "traced.pt")
-    torch.jit.script(torch.nn.LSTM(3, 4)).save(tmp_path / "scripted.pt")
-    assert agrees(pytorch.load(tmp_path / "traced.pt"), net)
-    found = pytorch.load(tmp_path / "scripted.pt")
-    assert list(found.layers) == ["lstm"]
+    assert agrees(pytorch.load(tmp_path / "scripted.pt"), net)
+    found = pytorch.load(tmp_path / "traced.pt")
+    assert agrees(found, net)
     assert "its code is not run" in found.describe()
 
 
@@ -242,7 +240,7 @@ def test_tensors_that_reach_beyond_their_storage(tmp_path: Path, tensor: bytes, 
     [
         (b"\x80\x02}q\x00", "exhausted before seeing STOP"),
         (b"\x80\x02.", "takes a value that is not there"),
-        (b"\x80\x02ccollections\nOrderedDict\n)R(X\x01\x00\x00\x00a", "exhausted before seeing STOP"),
+        (b"\x80\x02ccollections\nOrderedDict\n)R(K\x01", "exhausted before seeing STOP"),
         (b"\x80\x02h\x05.", "recalls a value"),
         (b"\x80\x02cos\nsystem\n(X\x01\x00\x00\x00atR.", "holds an object of os.system"),
         (b"\x80\x02cbuiltins\neval\n.", "holds an object of builtins.eval"),
