@@ -42,7 +42,7 @@ def leaky_relu(x: Array, slope: float) -> Array:
 
 def gelu(x: Array) -> Array:
     """X times the normal distribution's cumulative function of x."""
-    erf = np.frompyfunc(math.erf, 1, 1)(x / math.sqrt(2)).astype(x.dtype)
+    erf = np.asarray(np.frompyfunc(math.erf, 1, 1)(x / math.sqrt(2)), dtype=x.dtype)
     return np.asarray(0.5 * x * (1 + erf), dtype=x.dtype)
 
 

@@ -143,7 +143,7 @@ def _batch_norm(config: Config, weights: Weights, context: Context) -> Function:
     def run(x: Array) -> Array:
         shape = [1] * x.ndim
         shape[axis] = size
-        return x * scale.reshape(shape) + shift.reshape(shape)
+        return np.asarray(x * scale.reshape(shape) + shift.reshape(shape))
 
     return run
 

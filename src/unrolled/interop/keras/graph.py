@@ -142,7 +142,8 @@ def _call(layer: Config, node: Any, number: int) -> Call:
         raise layer.error("a call of it is no list of tensors")
     if len(node) in (3, 4) and isinstance(node[0], str):
         node = [node]
-    refs, extra = [], {}
+    refs: list[Any] = []
+    extra: dict[str, Any] = {}
     for entry in node:
         refs.append(_ref(layer, entry))
         if len(entry) > 3 and isinstance(entry[3], dict):

@@ -16,7 +16,7 @@ import resource
 import sys
 from typing import Any
 
-import h5py
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 
 MAX_OBJECTS, MAX_DEPTH = 100_000, 64

@@ -75,7 +75,8 @@ def _concatenate(config: Config, weights: Weights, context: Context) -> Run:
                 shown &= mask.reshape(*mask.shape, *[1] * (array.ndim - mask.ndim))
             masks.append(shown)
         whole = np.concatenate(masks, axis=axis)
-        return [Value(joined, (whole.any if context.version >= 3 else whole.all)(axis=-1))]
+        seen = whole.any(axis=-1) if context.version >= 3 else whole.all(axis=-1)
+        return [Value(joined, np.asarray(seen))]
 
     return run
 

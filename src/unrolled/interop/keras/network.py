@@ -6,7 +6,7 @@ Also the layers that hold layers: models within models, TimeDistributed, and the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -174,7 +174,7 @@ class Operation(NamedTuple):
 
 
 def _operation(config: Config, weights: Weights, context: Context) -> Run:
-    return Operation(config, OPERATIONS[config.kind])
+    return cast("Run", Operation(config, OPERATIONS[config.kind]))
 
 
 def _no_custom_within(config: Config, weights: Weights, context: Context) -> Run:

@@ -11,7 +11,7 @@ masks of any form. At a masked step Keras gives the state before it as output, o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -201,7 +201,7 @@ def run_masked(
         if not layer.spec.bidirectional:
             first = state[0][0] if state else np.zeros((len(x), y.shape[2]), y.dtype)
             y = np.where(place[:, :, None] < 0, first[:, None], y)
-    return y, list(last) if isinstance(last, tuple) else [last]
+    return y, cast("list[Array]", list(last) if isinstance(last, tuple) else [last])
 
 
 def build(config: Config, weights: Weights, context: Context) -> Run:

@@ -67,7 +67,7 @@ def read(path: Path) -> Contents:
 
 def _safetensors(path: Path) -> Contents:
     try:
-        found = deserialize(read_file(path))
+        found = deserialize(read_file(path))  # type: ignore[no-untyped-call]
     except (SafetensorError, ValueError, OverflowError) as error:
         raise InteropError(f"{path}: damaged or cut short ({error})") from None
     named: dict[str, NDArray[Any]] = {}

@@ -110,7 +110,7 @@ def _compare_layer(torch: Any, where: str, layer: Recurrent) -> float:
     with torch.no_grad():
         y, hx = module(torch.from_numpy(x.astype(layer.dtype)))
     ours, state = layer(x)
-    pairs = [(ours, y)]
+    pairs: list[tuple[Any, Any]] = [(ours, y)]
     pairs += zip(state, hx, strict=True) if isinstance(hx, tuple) else [(state, hx)]
     worst = max(float(np.abs(a - b.numpy()).max(initial=0.0)) for a, b in pairs)
     allowed = TOLERANCE[layer.dtype.name] * max(1.0, float(y.abs().max()))

@@ -192,7 +192,7 @@ def _skip(machine: _Machine, _: Any) -> None:
     """Do nothing: the opcode carries no value."""
 
 
-OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
+OPCODES: dict[str, Callable[[_Machine, Any], object]] = {
     **dict.fromkeys(("PROTO", "FRAME"), _skip),
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"), _push),
     **dict.fromkeys(("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"), _push),
@@ -206,7 +206,7 @@ OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
     "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
     "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
     "POP": _pop,
-    "POP_MARK": lambda machine, _: machine.pop_to_mark() and None,
+    "POP_MARK": lambda machine, _: machine.pop_to_mark(),
     "DUP": lambda machine, _: machine.stack.append(machine.top(object)),
     "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.pop_to_mark())),
     "TUPLE1": _tuple(1),
