@@ -18,7 +18,7 @@ esac
 # Leaks are looked for here, where there is no interpreter that keeps its memory until the end.
 export UBSAN_OPTIONS=print_stacktrace=1
 echo "$kind: the check without Python"
-CXXFLAGS="$flags -g1 -fno-omit-frame-pointer" "$here/../check/build.sh" "$out/check"
+KERNEL_LEVEL=-O1 CXXFLAGS="$flags -g1 -fno-omit-frame-pointer" "$here/../check/build.sh" "$out/check"
 ASAN_OPTIONS=detect_leaks=1 TSAN_OPTIONS=halt_on_error=1 "$out/check/check"
 
 echo "$kind: the Python module"
