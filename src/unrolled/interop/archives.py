@@ -24,7 +24,7 @@ from unrolled.errors import InteropError
 MAX_EXPANSION, MAX_MEMBERS, SMALL = 50, 100_000, 1 << 26
 MAX_HEADER = 10_000
 # Numbers and texts, as numpy writes their dtypes.
-DTYPE = re.compile(r"\|b1|\|[iu]1|[<>](?:[iuf][248]|c8|c16)|\|S\d{1,6}|[<>]U\d{1,6}")
+DTYPE = re.compile(r"\|b1|\|[iu]1|[<>](?:[iuf][248]|c8|c16)|\|S[1-9]\d{0,5}|[<>]U[1-9]\d{0,5}")
 
 
 def read_file(path: str | Path) -> bytes:

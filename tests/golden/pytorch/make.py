@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
     optimizer.step()
     whole = {"epoch": 1, "model": net.state_dict(), "optimizer": optimizer.state_dict()}
     torch.save(net.state_dict(), folder / "state.pt")
-    torch.save(whole, folder / "checkpoint.pt", pickle_protocol=4)
+    torch.save(whole, folder / "checkpoint.pt")
     torch.save(net.state_dict(), folder / "old.pt", _use_new_zipfile_serialization=False)
     torch.jit.script(net).save(folder / "script.pt")
     for name in ("checkpoint.pt", "script.pt"):
