@@ -36,8 +36,9 @@ $(BENCH_STAMP): $(STAMP)
 bench: $(BENCH_STAMP)  ## time our layers and their peers, write bench-out/ (ARGS="--grid full")
 	@$(BIN)/unrolled bench $(ARGS)
 
-fuzz: $(STAMP)  ## the native engine on thousands of random layers, new ones each time
-	@$(BIN)/python -m pytest -q tests/agree/test_native_fuzz.py --hypothesis-profile=fuzz $(ARGS)
+fuzz: $(STAMP)  ## the native engine and the readers of files on thousands of random cases, new each time
+	@$(BIN)/python -m pytest -q tests/agree/test_native_fuzz.py tests/test_interop_fuzz.py \
+	  --hypothesis-profile=fuzz $(ARGS)
 
 sanitize: $(STAMP)  ## the native engine's tests under the address, undefined and thread sanitizers
 	@native/sanitize/run.sh address $(BIN)/python $(ARGS)

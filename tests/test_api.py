@@ -28,6 +28,9 @@ PUBLIC = {
         "gradient_flow",
         "recurrent",
     ],
+    "unrolled.interop.arrays": ["recurrent"],
+    "unrolled.interop.keras": ["CustomLayer", "KerasModel", "load"],
+    "unrolled.interop.pytorch": ["Imported", "load"],
     "unrolled.interop.onnx": ["Exported", "OnnxModel", "describe", "export", "load"],
     "unrolled.tasks": ["Classifier", "Tagger", "Translator"],
     "unrolled.runtime": [

@@ -88,6 +88,9 @@ def test_import_unrolled_loads_neither_torch_nor_numpy() -> None:
         "unrolled.runtime.crf_reference",
         "unrolled.cli",
         "unrolled.interop.onnx",
+        "unrolled.interop.keras",
+        "unrolled.interop.pytorch",
+        "unrolled.interop.arrays",
     ],
 )
 def test_no_room_but_the_training_ones_imports_torch(module: str) -> None:

@@ -57,12 +57,14 @@ def command(
     Example: unrolled import checkpoint.pt --prefix encoder --out layers/
     """
     found = _read(file, prefix, weights, check)
+    if out is not None:
+        _check_out(file, found, out)
     if as_json:
         write_json(_as_json(file, found))
     else:
         sys.stdout.write(found.text + "\n")
     if out is not None:
-        _keep(file, found.layers, out, quiet)
+        _keep(found.layers, out, quiet)
 
 
 def _read(file: Path, prefix: str | None, weights: Path | None, check: bool) -> Found:
@@ -131,13 +133,16 @@ def _as_json(file: Path, found: Found) -> dict[str, Any]:
     }
 
 
-def _keep(file: Path, layers: Mapping[str, Recurrent], out: Path, quiet: bool) -> None:
-    """Write each layer into a folder of its own; names from a file are made safe first."""
+def _check_out(file: Path, found: Found, out: Path) -> None:
     from unrolled.artifact import claim
 
-    if not layers:
+    if not found.layers:
         raise InteropError(f"{file}: holds no recurrent layer to write to {out}")
     claim(out)
+
+
+def _keep(layers: Mapping[str, Recurrent], out: Path, quiet: bool) -> None:
+    """Write each layer into a folder of its own; names from a file are made safe first."""
     used: set[str] = set()
     for name, layer in layers.items():
         plain = re.sub(r"[^\w.-]", "_", name.replace("/", ".")).strip(".")[:100] or "layer"

@@ -7,8 +7,9 @@ before anything is allocated.
 
 from __future__ import annotations
 
-import io
+import ast
 import math
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,6 +22,9 @@ from unrolled.errors import InteropError
 
 # Deflate reaches 1032:1 on zeros; weights do not. What unpacks to little is let through.
 MAX_EXPANSION, MAX_MEMBERS, SMALL = 50, 100_000, 1 << 26
+MAX_HEADER = 10_000
+# Numbers and texts, as numpy writes their dtypes.
+DTYPE = re.compile(r"\|b1|\|[iu]1|[<>](?:[iuf][248]|c8|c16)|\|S[1-9]\d{0,5}|[<>]U[1-9]\d{0,5}")
 
 
 def read_file(path: str | Path) -> bytes:
@@ -91,26 +95,36 @@ def read_member(archive: zipfile.ZipFile, name: str, path: str | Path) -> bytes:
 
 def read_npy(content: bytes, name: str) -> NDArray[Any]:
     """Return the array in the bytes of a .npy file; objects are refused, never unpickled."""
-    stream = io.BytesIO(content)
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"version {version[0]}.{version[1]} of the format is not known")
-        read = np.lib.format.read_array_header_1_0
-        if version == (2, 0):
-            read = np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise InteropError(f"{name}: not an array of numpy ({error})") from None
-    if dtype.hasobject or dtype.names is not None or dtype.itemsize == 0:
-        raise InteropError(f"{name}: holds {dtype}, expected numbers; objects are never unpickled")
-    data = content[stream.tell() :]
+    wide = content[6:7] != b"\x01"
+    start = 12 if wide else 10
+    size = int.from_bytes(content[8:start], "little")
+    if not content.startswith(b"\x93NUMPY") or content[6:7] not in (b"\1", b"\2", b"\3"):
+        raise InteropError(f"{name}: not an array of numpy")
+    shape, fortran, dtype = _npy_header(content[start : start + min(size, MAX_HEADER)], name)
+    data = content[start + size :]
     wanted = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or wanted != len(data):
+    if wanted != len(data):
         raise InteropError(
             f"{name}: shape {list(shape)} of {dtype} needs {wanted} bytes, the file has {len(data)}"
         )
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _npy_header(header: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and dtype, which numpy writes as a Python literal."""
+    try:
+        found = ast.literal_eval(header.decode("latin-1").strip())
+        shape, descr = found["shape"], found["descr"]
+        fits = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 1 << 48 for n in shape)
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        raise InteropError(f"{name}: not an array of numpy ({type(error).__name__})") from None
+    if not fits or len(shape) > 32:
+        raise InteropError(f"{name}: the shape {str(shape)[:80]} is that of no array")
+    if not isinstance(descr, str) or not DTYPE.fullmatch(descr):
+        raise InteropError(
+            f"{name}: holds {str(descr)[:40]!r}, expected numbers; objects are never unpickled"
+        )
+    return shape, found.get("fortran_order") is True, np.dtype(descr)
 
 
 def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,8 @@ from unrolled.interop.archives import read_npz
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.spec import Cell, Nonlinearity, RecurrentSpec, Reset
 
+__all__ = ["recurrent"]
+
 Array = NDArray[np.floating]
 Bias = Literal["both", "input", "recurrent", "single", "none"]
 Layout = Literal["rows", "columns"]

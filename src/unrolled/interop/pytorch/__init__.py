@@ -9,6 +9,8 @@ from unrolled.interop.imported import Imported, from_names
 from unrolled.interop.pytorch import checkpoint
 from unrolled.spec import Merge, Nonlinearity, Reset
 
+__all__ = ["Imported", "load"]
+
 
 def load(
     path: str | Path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def _compare_arrays(torch: Any, path: Path, contents: Contents) -> str:
         theirs = importlib.import_module("safetensors.torch").load_file(path)
     else:
         try:
-            theirs = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                theirs = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds, and its reasons are for the user
             return f"arrays not compared: torch does not read the file ({type(error).__name__})"
     tensors: list[Any] = []
