@@ -51,9 +51,8 @@ def recurrent(
     `mapping` is arrays by name, or the path of an .npz file. With G gates in `gate_order`:
 
     * `weight_ih` [G*H, I] and `weight_hh` [G*H, H]; with `layout="columns"` [I, G*H] and [H, G*H]
-    * `bias="both"`: `bias_ih` and `bias_hh` [G*H]; `"input"` and `"recurrent"`: only that one;
-      `"single"`: `bias` [G*H], which a GRU with reset "after" reads as the input's, or [2, G*H],
-      input first; `"none"`
+    * `bias="both"`: `bias_ih` and `bias_hh` [G*H]; `"input"`, `"recurrent"`: that one; `"none"`
+    * `bias="single"`: `bias` [G*H], of a GRU with reset "after" the input's; or [2, G*H], input first
     * `h0` [H] and, for LSTM, `c0` [H]: learned first states, read where they are there
 
     `names` says what these are called in `mapping`: `{"weight_ih": "enc_w_ih"}`. Arrays that no
