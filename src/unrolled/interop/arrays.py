@@ -52,7 +52,7 @@ def recurrent(
 
     * `weight_ih` [G*H, I] and `weight_hh` [G*H, H]; with `layout="columns"` [I, G*H] and [H, G*H]
     * `bias="both"`: `bias_ih` and `bias_hh` [G*H]; `"input"`, `"recurrent"`: that one; `"none"`
-    * `bias="single"`: `bias` [G*H], of a GRU with reset "after" the input's; or [2, G*H], input first
+    * `bias="single"`: `bias` [G*H], the input's in a GRU; or [2, G*H], input first
     * `h0` [H] and, for LSTM, `c0` [H]: learned first states, read where they are there
 
     `names` says what these are called in `mapping`: `{"weight_ih": "enc_w_ih"}`. Arrays that no
