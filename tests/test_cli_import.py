@@ -66,6 +66,8 @@ def test_every_kind_of_file_as_json(run: Command, file: str, layers: list[str]) 
 
 
 def test_onnx_files_too(run: Command, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
     spec = RecurrentSpec(cell="gru", input_size=2, hidden_sizes=(3,), bias=False)
     weights = {"weight_ih_l0": np.ones((9, 2)) / 4, "weight_hh_l0": np.ones((9, 3)) / 5}
     layer = Recurrent(spec, {name: np.float32(value) for name, value in weights.items()})
