@@ -261,6 +261,18 @@ def test_damaged_and_hostile_pickles(tmp_path: Path, content: bytes, said: str) 
         pytorch.load(archive(tmp_path / "x.pt", content))
 
 
+def test_archives_of_big_endian_machines(tmp_path: Path) -> None:
+    path = archive(tmp_path / "x.pt", tensors(4, 1, [3], [1]), **{"0": b"\x3f\x80\0\0" * 4})
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("m/byteorder", "big")
+    np.testing.assert_array_equal(pytorch.load(path).arrays["x0"], [1, 1, 1])
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("m/data.pkl", tensors(4, 1, [3], [1]))
+        file.writestr("m/byteorder", "middle")
+    with pytest.raises(InteropError, match="must be 'little' or 'big', got b'middle'"):
+        pytorch.load(path)
+
+
 @pytest.mark.parametrize("name", ["../x", "m/../../x", "/etc/x", "\\x"])
 def test_names_that_leave_the_archive_are_refused(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as file:

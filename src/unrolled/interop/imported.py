@@ -92,9 +92,11 @@ def describe_spec(spec: RecurrentSpec) -> str:
 
 
 def describe_layer(layer: Recurrent) -> str:
-    """Return the spec, dtype and number of parameters of a layer in one line."""
+    """Return the spec, own activations, dtype and number of parameters of a layer in one line."""
     size = sum(value.size for value in layer.weights.values())
-    return f"{describe_spec(layer.spec)}, {layer.dtype}, {size:,} parameters"
+    functions = dict.fromkeys(each.name for own in layer.options.activations for each in own)
+    own = f" with {' and '.join(functions)}" if functions else ""
+    return f"{describe_spec(layer.spec)}{own}, {layer.dtype}, {size:,} parameters"
 
 
 def from_names(
