@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import resource
 import shlex
 import statistics
 import subprocess
@@ -13,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.quality.rows import Row, rows
+from bench.quality.row import Row
+from bench.quality.rows import rows
 
 
 def main() -> None:
@@ -48,24 +50,40 @@ def run(row: Row, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
             print("unrolled", shlex.join(train))
             print("unrolled", shlex.join(evaluate))
         return {}
-    start = time.monotonic()
+    start, used = time.monotonic(), _processor_seconds()
     _unrolled(train)
-    seconds = time.monotonic() - start
-    metrics: dict[str, Any] = json.loads(_unrolled(evaluate))
-    metrics["train_seconds"] = seconds
+    seconds = {
+        "train_seconds": time.monotonic() - start,
+        "processor_seconds": _processor_seconds() - used,
+    }
+    metrics: dict[str, Any] = {**json.loads(_unrolled(evaluate)), **seconds}
     (work / f"metrics-{seed}.json").write_text(json.dumps(metrics, indent=2))
     return metrics
 
 
 def line(row: Row, found: list[dict[str, Any]]) -> str:
-    """Return a row of the table: mean and spread of each metric over the seeds, in %."""
+    """Return a row of the table: mean and spread over the seeds of each metric and of the time.
+
+    Times are those of training, in minutes: by the clock, and of all processors together.
+    """
     parts = []
     for name in row.metrics:
-        values = [100 * metrics[name] for metrics in found]
+        values = [row.scale * metrics[name] for metrics in found]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        parts.append(f"{name} {statistics.mean(values):.2f} +- {spread:.2f}")
-    minutes = statistics.mean(m["train_seconds"] for m in found) / 60
-    return f"| {row.name} | {', '.join(parts)} | {row.published} | {minutes:.1f} min |"
+        digits = 2 if row.scale > 1 else 4
+        parts.append(f"{name} {statistics.mean(values):.{digits}f} +- {spread:.{digits}f}")
+    clock, processor = (
+        statistics.mean(m[key] for m in found) / 60
+        for key in ("train_seconds", "processor_seconds")
+    )
+    times = f"{clock:.1f} min, {processor:.1f} of processors"
+    return f"| {row.name} | {', '.join(parts)} | {row.published} | {times} |"
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of all children so far, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _unrolled(arguments: list[str]) -> str:
