@@ -41,9 +41,10 @@ def command(
 
     Example: echo recurrent | unrolled predict model/ -
     """
-    from unrolled.cli import tagging
+    from unrolled.cli import captioning, tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
+    from unrolled.runtime.captioner_model import CaptionerModel
     from unrolled.runtime.model import ClassifierModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
@@ -52,6 +53,9 @@ def command(
         if beam > 1:
             raise ConfigError("--beam is for translators; a tagger's search is exact")
         tagging.predict(loaded, data, kind, source, n_best, as_json)
+        return
+    if isinstance(loaded, CaptionerModel):
+        captioning.predict(loaded, data, kind, source, beam, n_best, as_json)
         return
     column = source or loaded.config.data.source
     table, shape = _read(data, kind, column)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from unrolled.cli import captioning
 from unrolled.cli.common import spec_options
 from unrolled.cli.training import common_options, report_fitted, resolve, training_run
 from unrolled.options import ClassifyOptions, TagOptions, TranslateOptions
@@ -15,6 +16,9 @@ from unrolled.spec import TrainSpec
 @click.group(name="train")
 def command() -> None:
     """Train a model from your file. `unrolled train TASK --help` lists what can be set."""
+
+
+command.add_command(captioning.train)
 
 
 @command.command()

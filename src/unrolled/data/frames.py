@@ -62,7 +62,7 @@ def read_frames(
 def _from_npz(
     name: str, content: bytes, label: str | None, intent: str, features: Sequence[str] | None
 ) -> Frames:
-    arrays = _arrays(name, content)
+    arrays = load_arrays(name, content)
     x = _array(name, arrays, "x")
     if x.dtype.kind not in "fiu" or x.ndim not in (2, 3) or not x.size:
         raise DataError(
@@ -97,7 +97,8 @@ def _from_npz(
     return found
 
 
-def _arrays(name: str, content: bytes) -> dict[str, Array]:
+def load_arrays(name: str, content: bytes) -> dict[str, Array]:
+    """Return the arrays of an npz archive; DataError where it is none, or holds objects."""
     try:
         archive = np.load(io.BytesIO(content), allow_pickle=False)
         if not isinstance(archive, np.ndarray):

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from unrolled.data.captions import Described, read_described
 from unrolled.data.read import labels, read_pairs, read_table, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.errors import DataError
+from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.runtime.model import ClassifierModel, Model, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import VocabularySpec
@@ -26,7 +28,7 @@ class Labelled(NamedTuple):
     where: list[str]
 
 
-Examples = Labelled | Sequences
+Examples = Labelled | Sequences | Described
 
 
 def read_examples(
@@ -40,6 +42,8 @@ def read_examples(
     """Read labelled data as the model was trained to; `data` may be `-` for standard input."""
     if isinstance(model, TaggerModel):
         return read_sentences(model, data, format=format, source=source, target=target)
+    if isinstance(model, CaptionerModel):
+        return read_described_by(model, data, format=format, source=source, target=target)
     names = (source or model.config.data.source, target or model.config.data.target)
     if isinstance(model, ClassifierModel):
         table = read_table(data, columns=names, format=format)
@@ -85,6 +89,8 @@ def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dic
     """Return the metrics of the model's task on what `read_examples` read for it."""
     if isinstance(model, TaggerModel):
         return evaluate_tagger(model, cast("Sequences", examples))
+    if isinstance(model, CaptionerModel):
+        return evaluate_captioner(model, cast("Described", examples), beam=beam)
     table = cast("Labelled", examples)
     if isinstance(model, ClassifierModel):
         return evaluate_classifier(model, table.sources, table.targets, table.where)
@@ -98,10 +104,75 @@ def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
         tags = [best[0].tags for best in found.answers]
         intents = [None] * len(tags) if found.intents is None else [i.label for i in found.intents]
         return list(zip(tags, intents, strict=True))
+    if isinstance(model, CaptionerModel):
+        return model.predict(cast("Described", examples).inputs, beam=beam)
     sources = cast("Labelled", examples).sources
     if isinstance(model, ClassifierModel):
         return model.classify(sources).labels
     return [best[0].text for best in model.translate(sources, beam=beam).answers]
+
+
+def read_described_by(
+    model: CaptionerModel,
+    data: str,
+    *,
+    format: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    captions: str | None = None,
+    captioned: bool = True,
+) -> Described:
+    """Read what a captioner describes, with its texts where it is `captioned`.
+
+    Raises DataError where the file holds another kind than the model reads, or another width.
+    """
+    spec, wanted = model.config.data, model.network.spec
+    found = read_described(
+        data,
+        format=format,
+        features=source or spec.source,
+        caption=(target or spec.target) if captioned else None,
+        captions=captions,
+    )
+    if found.kind != wanted.inputs:
+        raise DataError(
+            f"{found.name}: the model reads {wanted.inputs}, the file holds {found.kind}"
+        )
+    for i, each in enumerate(found.inputs):
+        if found.kind != "attributes" and each.shape[1] != wanted.feature_size:
+            raise DataError(
+                f"{found.where(i)}: {each.shape[1]} numbers, but the model reads "
+                f"{wanted.feature_size}"
+            )
+        if wanted.positions and len(each) > wanted.positions:
+            raise DataError(
+                f"{found.where(i)}: {len(each)} regions, but the model has places for "
+                f"{wanted.positions}"
+            )
+    return found
+
+
+def evaluate_captioner(
+    model: CaptionerModel, examples: Described, *, beam: int = 1, with_bleu: bool = True
+) -> dict[str, Any]:
+    """Return PER, WER and, for words and BPE, BLEU; of a thing's texts the nearest counts.
+
+    `log_loss` is the mean over all texts' units, `</s>` included, of -log p(unit) in nats.
+    """
+    things = examples.grouped()
+    answers = model.predict(things.inputs, beam=beam)
+    spec = model.target_vocabulary.spec
+    metrics: dict[str, Any] = sequence_error_rates(
+        [units(answer, spec) for answer in answers],
+        [[units(text, spec) for text in options] for options in things.captions],
+    )
+    if with_bleu and spec.tokens != "char":
+        metrics |= bleu(answers, things.captions)
+    pairs = [(i, text) for i, options in enumerate(things.captions) for text in options]
+    told = model.log_prob([things.inputs[i] for i, _ in pairs], [text for _, text in pairs])
+    steps = sum(len(model.target_vocabulary.encode(text)) + 1 for _, text in pairs)
+    counts = {"count": len(things), "texts": len(pairs), "beam": beam}
+    return {**metrics, "log_loss": float(-told.sum() / max(steps, 1)), **counts}
 
 
 def evaluate_classifier(
