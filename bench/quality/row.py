@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Prepare = Callable[[Path, Path], dict[str, Path]]
+Measure = Callable[[dict[str, Path], Path], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Row:
     """`prepare(data, work)` writes train, valid (optional) and test files and returns them.
 
     `metrics` are keys of what `evaluate --json` prints; `scale` is 100 where they are shares shown
-    in %, 1 where they are shown as they are.
+    in %, 1 where they are shown as they are. `measure(files, model)` adds metrics of a protocol
+    that is not the project's own.
     """
 
     name: str
@@ -29,3 +31,4 @@ class Row:
     published: str
     prepare: Prepare
     scale: float = 100.0
+    measure: Measure | None = None
