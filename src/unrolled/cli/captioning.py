@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -84,10 +84,13 @@ def predict(
         sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
 
 
-def explain(model: Any, data: str, beam: int, folder: Path) -> tuple[str, list[dict[str, Any]]]:
-    """Return the title and examples of a page on the things of the file `data`."""
+def examples(model: Any, paths: Sequence[str], beam: int) -> list[dict[str, Any]]:
+    """Return what a page shows of the first things of each file, their texts where it has these."""
     from unrolled.explain.captioning import captioned_examples
     from unrolled.tasks.evaluate import read_described_by
 
-    things = read_described_by(model, data, captioned=False)
-    return f"What {folder.name} wrote about", captioned_examples(model, things, beam=beam)
+    found = []
+    for path in paths:
+        things = read_described_by(model, path, captioned=False)
+        found += captioned_examples(model, things, beam=beam)
+    return found

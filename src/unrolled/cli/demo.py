@@ -13,7 +13,7 @@ from unrolled.cli.common import calm_threads, say, write_json
 
 
 @click.command(name="demo")
-@click.argument("which", type=click.Choice(["pronounce", "stress"]), default="pronounce")
+@click.argument("which", type=click.Choice(["pronounce", "stress", "caption"]), default="pronounce")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -40,14 +40,15 @@ def command(
     """Learn to pronounce English words from the CMU dictionary, in about five minutes.
 
     pronounce: a GRU encoder-decoder with Bahdanau attention reads letters and writes phonemes.
-    stress: a bidirectional GRU with a CRF tags each vowel with its stress. Both write OUT/model,
-    OUT/data and OUT/report.html.
+    stress: a bidirectional GRU with a CRF tags each vowel with its stress. caption: strips of
+    scanned digits are spoken as words, in a minute. Each writes OUT/model, OUT/data and
+    OUT/report.html.
     """
     calm_threads()
-    from unrolled.demo import pronounce, stress
+    from unrolled.demo import pronounce, speak, stress
     from unrolled.train.watch import Bar, Lines
 
-    demo = stress if which == "stress" else pronounce
+    demo: Any = {"stress": stress, "caption": speak}.get(which, pronounce)
     training = msgspec.structs.replace(
         demo.TRAINING, seed=seed, epochs=epochs or demo.TRAINING.epochs
     )
@@ -55,12 +56,15 @@ def command(
     if not quiet:
         watchers = (Bar() if sys.stderr.isatty() else Lines(),)
     learnt = "stress" if which == "stress" else "spellings"
-    say(f"reading the CMU Pronouncing Dictionary and training on its {learnt}", quiet=quiet)
+    what = f"the CMU Pronouncing Dictionary and training on its {learnt}"
+    if which == "caption":
+        what = "scanned digits and training on strips of them"
+    say(f"reading {what}", quiet=quiet)
     metrics = demo.run(out, training=training, overwrite=overwrite, watchers=watchers, limit=words)
     if as_json:
         write_json({k: v for k, v in metrics.items() if k != "examples"})
         return
-    summary = _stress_summary if which == "stress" else _summary
+    summary = {"stress": _stress_summary, "caption": _caption_summary}.get(which, _summary)
     sys.stdout.write(summary(metrics, out))
 
 
@@ -92,6 +96,22 @@ def _stress_summary(metrics: dict[str, Any], out: Path) -> str:
         f"{metrics['test_words']} held-out words: every stress right in "
         f"{100 * metrics['sentence_accuracy']:.2f} %, {100 * metrics['accuracy']:.2f} % of "
         f"phonemes, trained in {metrics['train_seconds']:.0f} s",
+        f"model:  {out / 'model'}",
+        f"report: {out / 'report.html'}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _caption_summary(metrics: dict[str, Any], out: Path) -> str:
+    lines = ["", f"{'predicted':<34}true"]
+    for example in metrics["examples"]:
+        mark = " " if example["predicted"] in example["true"] else "*"
+        lines.append(f"{example['predicted']:<33}{mark}{example['true'][0]}")
+    lines += [
+        "",
+        f"{metrics['test_strips']} strips of held-out digits: {100 * (1 - metrics['wer']):.2f} % "
+        f"of the numbers right, PER {100 * metrics['per']:.2f} %, "
+        f"trained in {metrics['train_seconds']:.0f} s",
         f"model:  {out / 'model'}",
         f"report: {out / 'report.html'}",
     ]

@@ -37,19 +37,25 @@ def command(
     """Show what MODEL looked at in each of TEXTS, as one HTML page that needs no network.
 
     A translator's page shows which source unit each written unit came from; a classifier's, what
-    each part of the text weighed in the label; a tagger's, how likely each tag of each word is.
+    each part of the text weighed in the label; a tagger's, how likely each tag of each word is. For
+    a captioner give a file instead of texts: its page shows what each word came from.
 
     Example: unrolled explain model/ "some text" --out report.html
     """
+    from unrolled.cli import captioning
     from unrolled.explain import report
+    from unrolled.explain.captioning import captioning_report
     from unrolled.explain.explanation import examples_of
     from unrolled.explain.tagging import tagged_examples, tagging_report
+    from unrolled.runtime.captioner_model import CaptionerModel
     from unrolled.runtime.model import ClassifierModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
     if isinstance(loaded, TaggerModel):
         examples = tagged_examples(loaded, _words(loaded, texts))
+    elif isinstance(loaded, CaptionerModel):
+        examples = captioning.examples(loaded, texts, beam)
     else:
         examples = examples_of(loaded, list(texts), beam=beam)
     log, metrics = _history(Path(model))
@@ -57,6 +63,8 @@ def command(
     if isinstance(loaded, TaggerModel):
         title = f"How {Path(model).name} tagged"
         page = tagging_report(title, examples, log=log, metrics=metrics)
+    elif isinstance(loaded, CaptionerModel):
+        page = captioning_report(title, examples, log=log, metrics=metrics)
     elif isinstance(loaded, ClassifierModel):
         page = report.classification_report(title, examples, log=log, metrics=metrics)
     else:

@@ -32,6 +32,8 @@ from unrolled.interop.onnx.graph import Array, GraphBuilder
 from unrolled.interop.onnx.model import load
 from unrolled.interop.onnx.parity import TOLERANCE, difference
 from unrolled.runtime import crf
+from unrolled.runtime.captioner import CaptionerNetwork
+from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.runtime.crf import Scores
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.model import ClassifierModel, TranslatorModel
@@ -51,6 +53,7 @@ Exportable = (
     | ClassifierModel
     | TranslatorModel
     | TaggerModel
+    | CaptionerModel
     | ClassifierNetwork
     | TranslatorNetwork
     | TaggerNetwork
@@ -96,7 +99,7 @@ def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
     found = load_folder(model, precision="float32") if isinstance(model, (str, Path)) else model
     place, generator = Path(path), np.random.default_rng(seed)
     parts: list[tuple[Path, GraphBuilder, Iterator[Case]]]
-    whole = (ClassifierModel, TranslatorModel, TaggerModel)
+    whole = (ClassifierModel, TranslatorModel, TaggerModel, CaptionerModel)
     net = found.network if isinstance(found, whole) else found
     _check_precision(net)
     if isinstance(net, Recurrent):
@@ -112,6 +115,10 @@ def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
             (_beside(place, "encoder"), encoder_graph(net), _encoder_cases(net, generator)),
             (_beside(place, "decoder"), decoder_graph(net), _decoder_cases(net, generator)),
         ]
+    elif isinstance(net, CaptionerNetwork):
+        raise InteropError(
+            "the task caption has no ONNX export: its runtime answers without a framework instead"
+        )
     else:
         raise InteropError(f"a {type(found).__name__} has no ONNX export")
     files: dict[str, bytes] = {}
