@@ -182,8 +182,8 @@ def _examples(
     examples = captioned_examples(model, test.take(chosen))
     for i, example in zip(chosen, examples, strict=True):
         starts = range(1, pictures[i].shape[1] - SIDE + 2, STRIDE)
-        example["source_tokens"] = [f"columns {s}–{s + SIDE - 1}" for s in starts]
+        example["source_tokens"] = [f"{s}–{s + SIDE - 1}" for s in starts]
         example["word"] = test.captions[i][0]
         example["picture"] = pictures[i]
-        example["unit"] = "window"
+        example["unit"] = "window of columns"
     return examples

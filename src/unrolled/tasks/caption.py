@@ -43,7 +43,7 @@ def train(
     validation: Described | None = None,
     run: Run | None = None,
 ) -> Artifact:
-    """Train a captioner on `things` and their texts and return the best model by validation log loss.
+    """Train a captioner on `things` and their texts; return the best by validation log loss.
 
     Each text of a thing is an example. Without `validation`, `training.validation_fraction` of the
     distinct things are held out. Raises DataError for data that cannot be trained on.
