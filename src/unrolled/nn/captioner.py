@@ -24,6 +24,9 @@ class Captioner(Writer):
     Sources: Vinyals et al. 2015 (the vector as first state); Xu et al. 2015, 3.1 (regions).
     """
 
+    feature_mean: Tensor
+    feature_scale: Tensor
+
     def __init__(self, spec: CaptionerSpec, *, engine: Engine = "auto") -> None:
         super().__init__()
         check_network(spec)

@@ -85,7 +85,9 @@ class CaptionerModel:
         network = CaptionerNetwork(
             spec, found.weights, precision=precision or found.config.precision
         )
-        return cls(found.config, network, target, source if named else None)
+        return cls(
+            found.config, network, target, source if isinstance(source, Vocabulary) else None
+        )
 
     @property
     def captioning(self) -> CaptioningSpec:

@@ -24,6 +24,7 @@ from unrolled.spec import (
     AttentionSpec,
     CaptionerSpec,
     CaptioningSpec,
+    CaptionInputs,
     DataSpec,
     TrainSpec,
     VocabularySpec,
@@ -128,7 +129,7 @@ def make_plan(
 
 def network_spec(
     options: CaptionOptions,
-    inputs: captions.CaptionInputs,
+    inputs: CaptionInputs,
     feature_size: int,
     positions: int,
     target_vocab_size: int,
