@@ -67,6 +67,7 @@ def test_the_order_and_spelling_of_attributes_do_not_matter(models):
     two = model.caption([["shape=box", "big=true", "colour=red"]])
     assert one[0][0].log_prob == two[0][0].log_prob
     assert one[0][0].alignment.shape == (len(one[0][0].units), 3)
+    assert one[0][0].parts == ("big=true", "colour=red", "shape=box")
     assert model.predict([{"colour": "mauve", "shape": "box"}])
 
 

@@ -11,6 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
+    "caption_attributes": "which attribute each word came from:",
     "classify_sentences": "what each word weighed in the label:",
     "layers_in_torch": "The adding problem",
     "runtime_without_torch": "torch was imported: False",

@@ -26,14 +26,15 @@ class Caption:
     """One answer of a captioner.
 
     `log_prob` is log p(text, </s> | x) in nats, `score` what answers are ordered by (see
-    `decode.Hypothesis`); `alignment` [T, S] has a row for each of `units` over the regions or
-    attributes, None where the model does not attend.
+    `decode.Hypothesis`); `alignment` [T, S] has a row for each of `units` over `parts`, attributes
+    or the numbers of regions, None where the model does not attend.
     """
 
     text: str
     score: float
     log_prob: float
     units: tuple[str, ...]
+    parts: tuple[str, ...]
     alignment: Array | None
 
 
@@ -153,7 +154,7 @@ class CaptionerModel:
                     n_best=n_best,
                 )
             for row, hypotheses in zip(rows, found, strict=True):
-                answers[row] = [self._answer(each) for each in hypotheses]
+                answers[row] = [self._answer(given[row], each) for each in hypotheses]
         return answers
 
     def log_prob(self, features: Any, texts: Sequence[str]) -> Array:
@@ -216,12 +217,17 @@ class CaptionerModel:
             )
         return found
 
-    def _answer(self, hypothesis: decode.Hypothesis) -> Caption:
-        vocabulary = self.target_vocabulary
+    def _answer(self, given: Input, hypothesis: decode.Hypothesis) -> Caption:
+        vocabulary, names = self.target_vocabulary, self.source_vocabulary
+        if names is None:
+            parts = tuple(str(k) for k in range(1, len(given) + 1))
+        else:
+            parts = tuple(names.unit(int(index)) for index in given)
         return Caption(
             vocabulary.decode(hypothesis.tokens),
             hypothesis.score,
             hypothesis.log_prob,
             tuple(vocabulary.unit(token) for token in hypothesis.tokens),
+            parts,
             hypothesis.alignment,
         )
