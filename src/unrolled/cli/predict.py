@@ -20,6 +20,7 @@ from unrolled.cli.common import say
 @click.option("--source", help="Column of the text [default: as in training].")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @click.option("--n-best", type=click.IntRange(1), default=1, show_default=True, help="Answers.")
+@click.option("--column", default="prediction", show_default=True, help="Name of the answer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
 def command(
@@ -29,6 +30,7 @@ def command(
     source: str | None,
     beam: int,
     n_best: int,
+    column: str,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -36,7 +38,8 @@ def command(
 
     Lines of text give one answer a line. A table comes back as a table: its columns, then
     `prediction` (and `probability`, for a classifier). With --n-best further answers follow in
-    tab-separated fields of the line, or in columns `prediction_2` and so on. A tagger answers a
+    tab-separated fields of the line, or in columns `prediction_2` and so on; --column names them
+    otherwise, where the table has such a column already. A tagger answers a
     line with the tags of its words, and a CoNLL file with the file, its tags filled in.
 
     Example: echo recurrent | unrolled predict model/ -
@@ -53,9 +56,9 @@ def command(
             raise ConfigError("--beam is for translators; a tagger's search is exact")
         tagging.predict(loaded, data, kind, source, n_best, as_json)
         return
-    column = source or loaded.config.data.source
-    table, shape = _read(data, kind, column)
-    inputs = texts(table, column)
+    read = source or loaded.config.data.source
+    table, shape = _read(data, kind, read)
+    inputs = texts(table, read)
     if isinstance(loaded, ClassifierModel):
         if max(beam, n_best) > 1:
             raise ConfigError("--beam and --n-best are for translators; this is a classifier")
@@ -88,7 +91,7 @@ def command(
         limit = loaded.config.data.max_length
         say(
             f"{len(truncated)} of {len(inputs)} texts were longer than {limit} units and were cut "
-            f"there; the first is {table.where(truncated[0], column)}",
+            f"there; the first is {table.where(truncated[0], read)}",
             quiet=quiet,
         )
     if as_json:
@@ -97,9 +100,28 @@ def command(
         for answer in answers:
             sys.stdout.write("\t".join(_predictions(answer)) + "\n")
     elif shape == "jsonl":
-        _write_jsonl(inputs, answers, table.columns)
+        _write_jsonl(inputs, [_named(a, column) for a in answers], table)
     else:
-        _write_table(table.columns, answers, "\t" if shape == "tsv" else ",")
+        _write_table(table, answers, column, "\t" if shape == "tsv" else ",")
+
+
+def _named(answer: dict[str, Any], column: str) -> dict[str, Any]:
+    """Return the answer with `column` in the place of `prediction` and before other names."""
+    if column == "prediction":
+        return answer
+    return {column if k == "prediction" else f"{column}_{k}": v for k, v in answer.items()}
+
+
+def _check_free(names: Iterable[str], table: Any) -> None:
+    """Raise DataError where the table has a column of the name of one that is to be written."""
+    from unrolled.errors import DataError
+
+    taken = [name for name in names if name in table.columns]
+    if taken:
+        raise DataError(
+            f"{table.path}: has a column {taken[0]!r} already; "
+            "give --column NAME, another name for the answers"
+        )
 
 
 def _read(data: str, kind: str | None, column: str) -> tuple[Any, str]:
@@ -119,31 +141,36 @@ def _read(data: str, kind: str | None, column: str) -> tuple[Any, str]:
 
 def _write_jsonl(
     inputs: Sequence[str],
-    answers: Iterable[dict[str, Any]],
-    columns: dict[str, list[Any]] | None = None,
+    answers: Sequence[dict[str, Any]],
+    table: Any = None,
 ) -> None:
+    if table is not None:
+        _check_free(answers[0], table)
     for row, answer in enumerate(answers):
-        if columns is None:
+        if table is None:
             record = {"input": inputs[row], **answer}
         else:
-            record = {**{k: v[row] for k, v in columns.items()}, **answer}
+            record = {**{k: v[row] for k, v in table.columns.items()}, **answer}
         sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
 
 
 def _write_table(
-    columns: dict[str, list[Any]], answers: Sequence[dict[str, Any]], delimiter: str
+    table: Any, answers: Sequence[dict[str, Any]], column: str, delimiter: str
 ) -> None:
-    scored = ["probability"] if "probability" in answers[0] else []
     most = max(len(_predictions(answer)) for answer in answers)
-    further = [f"prediction_{k}" for k in range(2, most + 1)]
+    names = [column, *(f"{column}_{k}" for k in range(2, most + 1))]
+    scored = "probability" in answers[0]
+    if scored:
+        names += _named({"probability": 0}, column)
+    _check_free(names, table)
     dialect = csv.excel if delimiter == "," else csv.excel_tab
     writer = csv.writer(sys.stdout, dialect, lineterminator="\n")
-    writer.writerow([*columns, "prediction", *further, *scored])
+    writer.writerow([*table.columns, *names])
     for row, answer in enumerate(answers):
         found = _predictions(answer)
         found += [""] * (most - len(found))
-        cells = [v[row] for v in columns.values()]
-        writer.writerow([*cells, *found, *(answer[k] for k in scored)])
+        cells = [v[row] for v in table.columns.values()]
+        writer.writerow([*cells, *found, *([answer["probability"]] if scored else [])])
 
 
 def _predictions(answer: dict[str, Any]) -> list[str]:

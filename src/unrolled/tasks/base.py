@@ -87,15 +87,21 @@ def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
     """Claim the folder, train, and leave the best model in it with its metrics and log.
 
     `make_job(keep=..., recall=...)` builds the loop's job once the folder is known to be ours.
+    Raises ModelError where the folder holds another model or another run is writing to it.
     """
-    from unrolled.train.loop import fit
-
-    if run.out is not None:
-        artifact.claim(run.out, overwrite=run.overwrite, resume=run.resume)
+    if run.out is None:
+        if run.resume:
+            raise ConfigError("resume needs the model folder of the run that it continues")
+        return _train(plan, run, make_job)
+    artifact.claim(run.out, overwrite=run.overwrite, resume=run.resume)
+    with artifact.only_writer(run.out):
         if run.overwrite and not run.resume:
             (run.out / "training" / "last.safetensors").unlink(missing_ok=True)
-    elif run.resume:
-        raise ConfigError("resume needs the model folder of the run that it continues")
+        return _train(plan, run, make_job)
+
+
+def _train(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
+    from unrolled.train.loop import fit
 
     def keep(weights: Weights, metrics: dict[str, Any]) -> None:
         if run.out is not None:
