@@ -14,7 +14,7 @@ from unrolled.cli import VERBS, cli
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
-PAGES = sorted([*(ROOT / name for name in NAMES), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*(ROOT / name for name in NAMES), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
