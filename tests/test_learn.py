@@ -9,6 +9,7 @@ import pytest
 import pages
 
 LEARN = Path(__file__).parent.parent / "docs" / "learn"
+KOREAN = LEARN.parent / "ko" / "learn"
 
 
 @pytest.mark.parametrize("page", sorted(LEARN.glob("*.md")), ids=lambda page: page.stem)
@@ -25,7 +26,19 @@ def test_a_wrong_number_would_be_seen() -> None:
     assert not pages.alike("yes 1.0\n", "no 1.0\n")
 
 
-def test_every_page_is_in_the_index() -> None:
-    index = (LEARN / "index.md").read_text("utf-8")
-    named = {page.stem for page in LEARN.glob("*.md")} - {"index"}
+def test_the_korean_pages_run_the_same_python() -> None:
+    assert {page.name for page in KOREAN.glob("*.md")} == {page.name for page in LEARN.glob("*.md")}
+    for page in LEARN.glob("*.md"):
+        translated = (KOREAN / page.name).read_text("utf-8")
+        assert blocks(translated) == blocks(page.read_text("utf-8")), page.name
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    return [(cell["source"], cell["shown"]) for cell in pages.CELL.finditer(text)]
+
+
+@pytest.mark.parametrize("folder", [LEARN, KOREAN], ids=["en", "ko"])
+def test_every_page_is_in_the_index(folder: Path) -> None:
+    index = (folder / "index.md").read_text("utf-8")
+    named = {page.stem for page in folder.glob("*.md")} - {"index"}
     assert all(f"]({name}.md)" in index and f"\n{name}\n" in index for name in named)
