@@ -8,7 +8,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 NATIVE := $(wildcard native/*.h native/*.cpp native/*/*.h native/*/*.cpp) CMakeLists.txt
 
-.PHONY: help demo test lint bench fuzz sanitize aarch64 quality docs package clean install
+.PHONY: help demo test lint bench lab fuzz sanitize aarch64 quality docs package clean install
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,10 @@ $(BENCH_STAMP): $(STAMP)
 
 bench: $(BENCH_STAMP)  ## time our layers and their peers, write bench-out/ (ARGS="--grid full")
 	@$(BIN)/unrolled bench $(ARGS)
+
+lab: $(STAMP)  ## textbook claims as experiments, quick settings, write lab-out/report.html
+	@$(BIN)/unrolled lab run --quick --out lab-out $(ARGS)
+	@$(BIN)/unrolled lab report --quick --out lab-out
 
 fuzz: $(STAMP)  ## the native engine and the readers of files on thousands of random cases, new each time
 	@$(BIN)/python -m pytest -q tests/agree/test_native_fuzz.py tests/test_interop_fuzz.py \

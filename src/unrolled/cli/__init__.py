@@ -32,6 +32,7 @@ VERBS = {
     "inspect": "Show a model's layers, shapes and parameters, drawn unrolled.",
     "export": "Write a model as ONNX, or with recurrent weights of fewer bits.",
     "import": "Show what a file of PyTorch, Keras, ONNX or numpy holds; keep its recurrent layers.",
+    "lab": "Put what textbooks say about recurrent networks to the test.",
     "demo": "Train on the CMU dictionary (spelling to sound, or stress) and show what it learned.",
     "bench": "Time our layers against their peers, turn about.",
 }
