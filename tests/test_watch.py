@@ -266,14 +266,7 @@ def test_what_a_curve_says():
         curve
     )
     assert sentence([0.0, 1.0]) == "At lag 0 the gradient is zero."
-    assert "grow" in flow_section(
-        [
-            {
-                "epoch": 1, "sampled_steps": 1, "gradient_norm": 1.0, "clipped_share": 0.0, "lr": 0.1,
-                "layers": [
-                    {"name": "r", "layer": 0, "direction": "forward", "memory": [1.0, 10.0, 1e9]}
-                ],
-                "radius": {}, "update_ratio": {}, "gates": {},
-            }
-        ]
-    )  # fmt: skip
+    layer = {"name": "r", "layer": 0, "direction": "forward", "memory": [1.0, 10.0, 1e9]}
+    record = {"epoch": 1, "sampled_steps": 1, "gradient_norm": 1.0, "clipped_share": 0.0, "lr": 1.0}
+    rest = {"layers": [layer], "radius": {}, "update_ratio": {}, "gates": {}}
+    assert 'fill="var(--s1)" fill-opacity="1.000"' in flow_section([record | rest])
