@@ -85,7 +85,7 @@ def decay_chart(series: Sequence[Series], *, x_title: str, y_title: str, descrip
         _text(f"{x_title} →", right, bottom + 35, "end", "axis"),
     ]
     step = max(1, math.ceil((high - low) / 6))
-    for power in range(low, high + 1, step):
+    for power in range(high, low - 1, -step):
         _, y = at(0, 10.0**power)
         parts.append(f'<line class="rule" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(f"1e{power}" if power else "1", left - 6, y + 4, "end", "tick"))
