@@ -54,9 +54,10 @@ def options(command: click.Command) -> set[str]:
 
 
 def every_option() -> set[str]:
-    train, _ = resolve(["train"])
-    assert isinstance(train, click.Group)
-    commands = [cli, *(resolve([verb])[0] for verb in VERBS), *train.commands.values()]
+    verbs = [resolve([verb])[0] for verb in VERBS]
+    groups = [verb for verb in verbs if isinstance(verb, click.Group)]
+    assert len(groups) > 1
+    commands = [cli, *verbs, *(each for group in groups for each in group.commands.values())]
     return set().union(*(options(command) for command in commands))
 
 

@@ -84,15 +84,11 @@ def _words(model: Any, texts: tuple[str, ...]) -> list[list[str]]:
 
 
 def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the training log and the metrics of a model folder, as far as it holds them."""
+    """Return the log, its epochs' gradient flow in it, and the metrics of a model folder."""
     from unrolled import artifact
+    from unrolled.train.history import read_history
 
-    log_path = folder / artifact.TRAINING / "log.jsonl"
-    log = []
-    if log_path.exists():
-        lines = log_path.read_bytes().splitlines()
-        log = [artifact.decode_json(line, log_path) for line in lines]
-    return log, dict(artifact.load(folder).metrics)
+    return read_history(folder), dict(artifact.load(folder).metrics)
 
 
 def _draw(path: Path, example: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from unrolled.errors import ConfigError
 from unrolled.explain import page, svg
 from unrolled.explain.alignment import checked, summary
 from unrolled.explain.curves import RATES, finite, learning_curves
+from unrolled.explain.flow import flow_section
 from unrolled.explain.labels import join, shown
 
 Example = Mapping[str, Any]
@@ -264,13 +265,19 @@ def _lead(metrics: Numbers | None, log: Sequence[Numbers]) -> str:
 def with_numbers(
     report: page.Report, log: Sequence[Numbers], metrics: Numbers | None
 ) -> page.Report:
-    """Return the report with a table of its metrics and with its learning curves."""
+    """Return the report with a table of its metrics, its learning curves and its gradients' flow.
+
+    A record of the log may hold its epoch's line of training/flow.jsonl as `flow`.
+    """
     rows = [_metric(key, value) for key, value in (metrics or {}).items() if _is_plain(value)]
     if rows:
         header = ("Metric", "Value", "What it says")
         report = report.add("Results", page.table("What was measured", header, rows))
     if log:
         report = report.add("Learning curves", learning_curves(log))
+    flow = [record["flow"] for record in log if "flow" in record]
+    if flow:
+        report = report.add("Gradient flow", flow_section(flow))
     return report
 
 

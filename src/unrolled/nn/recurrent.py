@@ -166,7 +166,7 @@ class Recurrent(nn.Module):
 
         `states` has one dict a layer: "h" [N, T, D, P] and for LSTM "c" [N, T, D, H], in the
         layout of x; of a PackedSequence they come padded. `flow`, an empty list, receives a tensor
-        [D, T, 2] a layer that the backward pass fills; `unrolled.nn.gradient_flow` explains it.
+        [D, T, N, 2] a layer that the backward pass fills; `unrolled.nn.gradient_flow` explains it.
 
         Raises ValueError for shapes, dtypes or lengths that do not fit, EngineError where an engine
         chosen by name cannot compute this call.
@@ -246,7 +246,7 @@ class Recurrent(nn.Module):
             if self.training and spec.recurrent_dropout:
                 mask = dropout(torch.ones_like(h), spec.recurrent_dropout)
             if flow is not None:
-                flow.append(x.new_zeros(spec.num_directions, len(x), 2))
+                flow.append(x.new_zeros(spec.num_directions, *x.shape[:2], 2))
             result = run(
                 spec,
                 weights[k],

@@ -31,7 +31,8 @@ class Run:
     """Where a training run writes, how it reports, and whether it continues an earlier one.
 
     Without `out` nothing is written: the model lives in memory only. `notify` is told what a user
-    should know about the data, such as sequences that were cut.
+    should know about the data, such as sequences that were cut. With `watch` the gradients' way
+    back through time is recorded, and `watch` gets each epoch's record (`unrolled.train.flow`).
     """
 
     out: Path | None = None
@@ -39,6 +40,7 @@ class Run:
     overwrite: bool = False
     watchers: Sequence[Watcher] = field(default_factory=tuple)
     notify: Callable[[str], None] = warnings.warn
+    watch: Callable[[dict[str, Any]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,11 @@ def _train(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
         assert run.out is not None
         return dict(artifact.load(run.out).weights)
 
+    job = make_job(keep=keep, recall=recall)
     outcome = fit(
-        make_job(keep=keep, recall=recall),
+        job,
         plan.training,
-        watchers=(*run.watchers, *_log_watchers(plan, run)),
+        watchers=(*run.watchers, *_log_watchers(plan, run), *_flow_watchers(job, run)),
         folder=run.out,
         resume=run.resume,
     )
@@ -207,6 +210,14 @@ def _log_watchers(plan: Plan, run: Run) -> list[Watcher]:
     if plan.training.tensorboard:
         watchers.append(TensorBoard(run.out))
     return watchers
+
+
+def _flow_watchers(job: Job, run: Run) -> list[Watcher]:
+    if run.watch is None:
+        return []
+    from unrolled.train.flow import FlowWatch
+
+    return [FlowWatch(job.model, run.watch, run.out)]
 
 
 class Estimator:

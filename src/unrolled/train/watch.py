@@ -56,7 +56,11 @@ class Lines:
         """Write the epoch's line; `*` marks the best so far."""
         mark = " *" if record["best"] else ""
         text = f"epoch {record['epoch']}/{self.epochs}  {describe(record)}"
-        print(f"{text}  {record['seconds']:.0f} s{mark}", file=self.stream, flush=True)
+        self.note(f"{text}  {record['seconds']:.0f} s{mark}")
+
+    def note(self, text: str) -> None:
+        """Write a line."""
+        print(text, file=self.stream, flush=True)
 
     def end(self) -> None:
         """Nothing to close."""
@@ -119,9 +123,11 @@ class Bar:
         """Print the epoch's line above the bar."""
         mark = " *" if record["best"] else ""
         self.validated = "  ".join(p for p in describe(record).split("  ")[1:2])
-        self.progress.console.print(
-            f"epoch {record['epoch']}/{self.epochs}  {describe(record)}{mark}", highlight=False
-        )
+        self.note(f"epoch {record['epoch']}/{self.epochs}  {describe(record)}{mark}")
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.progress.console.print(text, highlight=False, markup=False)
 
     def end(self) -> None:
         """Leave the bar as it stands."""
