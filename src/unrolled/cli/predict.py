@@ -41,10 +41,10 @@ def command(
 
     Example: echo recurrent | unrolled predict model/ -
     """
-    from unrolled.cli import tagging
+    from unrolled.cli import pooled, tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
-    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.model import ClassifierModel, RegressorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
@@ -53,37 +53,26 @@ def command(
             raise ConfigError("--beam is for translators; a tagger's search is exact")
         tagging.predict(loaded, data, kind, source, n_best, as_json)
         return
+    if isinstance(loaded, (ClassifierModel, RegressorModel)):
+        if max(beam, n_best) > 1:
+            kind_of = "classifier" if isinstance(loaded, ClassifierModel) else "regressor"
+            raise ConfigError(f"--beam and --n-best are for translators; this is a {kind_of}")
+        pooled.predict(loaded, data, kind, source, as_json=as_json, quiet=quiet)
+        return
     column = source or loaded.config.data.source
     table, shape = _read(data, kind, column)
     inputs = texts(table, column)
-    if isinstance(loaded, ClassifierModel):
-        if max(beam, n_best) > 1:
-            raise ConfigError("--beam and --n-best are for translators; this is a classifier")
-        found = loaded.classify(inputs)
-        chosen = found.probabilities.max(axis=1)
-        answers: list[dict[str, Any]] = [
-            {
-                "prediction": label,
-                "probability": round(float(top), 6),
-                "probabilities": dict(zip(loaded.classes, map(float, row), strict=True)),
-            }
-            for label, top, row in zip(found.labels, chosen, found.probabilities, strict=True)
-        ]
-        truncated = found.truncated
-    else:
-        if n_best > beam:
-            raise ConfigError(f"--n-best {n_best} needs --beam {n_best} or more")
-        translated = loaded.translate(inputs, beam=beam, n_best=n_best)
-        answers = [
-            {
-                "prediction": best[0].text,
-                "answers": [
-                    {"text": a.text, "score": a.score, "log_prob": a.log_prob} for a in best
-                ],
-            }
-            for best in translated.answers
-        ]
-        truncated = translated.truncated
+    if n_best > beam:
+        raise ConfigError(f"--n-best {n_best} needs --beam {n_best} or more")
+    translated = loaded.translate(inputs, beam=beam, n_best=n_best)
+    answers = [
+        {
+            "prediction": best[0].text,
+            "answers": [{"text": a.text, "score": a.score, "log_prob": a.log_prob} for a in best],
+        }
+        for best in translated.answers
+    ]
+    truncated = translated.truncated
     if truncated:
         limit = loaded.config.data.max_length
         say(
@@ -133,17 +122,16 @@ def _write_jsonl(
 def _write_table(
     columns: dict[str, list[Any]], answers: Sequence[dict[str, Any]], delimiter: str
 ) -> None:
-    scored = ["probability"] if "probability" in answers[0] else []
     most = max(len(_predictions(answer)) for answer in answers)
     further = [f"prediction_{k}" for k in range(2, most + 1)]
     dialect = csv.excel if delimiter == "," else csv.excel_tab
     writer = csv.writer(sys.stdout, dialect, lineterminator="\n")
-    writer.writerow([*columns, "prediction", *further, *scored])
+    writer.writerow([*columns, "prediction", *further])
     for row, answer in enumerate(answers):
         found = _predictions(answer)
         found += [""] * (most - len(found))
         cells = [v[row] for v in columns.values()]
-        writer.writerow([*cells, *found, *(answer[k] for k in scored)])
+        writer.writerow([*cells, *found])
 
 
 def _predictions(answer: dict[str, Any]) -> list[str]:

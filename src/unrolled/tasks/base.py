@@ -83,10 +83,16 @@ class Plan:
         return Artifact(self.config(), weights, self.vocabularies, metrics or {}, Path())
 
 
-def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
+def execute(
+    plan: Plan,
+    run: Run,
+    make_job: Callable[..., Job],
+    describe: Callable[[Artifact], dict[str, Any]] | None = None,
+) -> Artifact:
     """Claim the folder, train, and leave the best model in it with its metrics and log.
 
-    `make_job(keep=..., recall=...)` builds the loop's job once the folder is known to be ours.
+    `make_job(keep=..., recall=...)` builds the loop's job once the folder is known to be ours;
+    `describe` gives further metrics of the best model, such as its confusion matrix.
     """
     from unrolled.train.loop import fit
 
@@ -113,6 +119,8 @@ def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
         resume=run.resume,
     )
     metrics = _final_metrics(outcome)
+    if describe is not None:
+        metrics |= describe(plan.artifact(outcome.weights))
     if run.out is None:
         return plan.artifact(outcome.weights, metrics)
     config = _store(run.out, plan, outcome.weights, metrics)
@@ -265,15 +273,17 @@ class Estimator:
         from sklearn.utils import (  # type: ignore[import-untyped]
             ClassifierTags,
             InputTags,
+            RegressorTags,
             Tags,
             TargetTags,
         )
 
-        classifies = self.task == "classify"
+        classifies, regresses = self.task == "classify", self.task == "regress"
         return Tags(
-            estimator_type="classifier" if classifies else None,
+            estimator_type="classifier" if classifies else "regressor" if regresses else None,
             target_tags=TargetTags(required=True),
             classifier_tags=ClassifierTags() if classifies else None,
+            regressor_tags=RegressorTags() if regresses else None,
             input_tags=InputTags(one_d_array=True, two_d_array=False, string=True),
         )
 
@@ -283,6 +293,8 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "task"):
+            return
         keyword = inspect.Parameter.KEYWORD_ONLY
         cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -42,10 +42,14 @@ class Interrupted(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Score:
-    """A validation: `metrics` for the log, `rank` to compare by (smaller is better)."""
+    """A validation: `metrics` for the log, `rank` to compare by (smaller is better).
+
+    `tuned` are weights that the validation itself chose, such as thresholds; they ship with it.
+    """
 
     metrics: dict[str, float]
     rank: tuple[float, ...]
+    tuned: Weights = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,7 @@ def _validate(run: _Run) -> dict[str, Any]:
     at.log = [*at.log, record]
     if better:
         at.best_score, at.best_epoch, at.stale = list(score.rank), at.epoch + 1, 0
-        run.best = {name: value.copy() for name, value in weights.items()}
+        run.best = {name: value.copy() for name, value in (weights | score.tuned).items()}
         run.job.keep(run.best, record)
     else:
         at.stale += 1
