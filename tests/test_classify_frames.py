@@ -60,9 +60,8 @@ def test_a_model_of_frames_learns_and_answers_without_torch(pooling, tmp_path):
 @pytest.mark.parametrize("name", ["data.npz", "data.csv", "data.parquet"])
 def test_the_command_from_file_to_answers(name, files, run: Command):  # noqa: F811
     data, model = files / name, files / "model"
-    columns = (
-        [] if name.endswith("npz") else "--sequence id --time t --features a,b --label y".split()
-    )
+    long = ["--sequence", "id", "--time", "t", "--features", "a,b", "--label", "y"]
+    columns = [] if name.endswith("npz") else long
     done = run("train", "classify", data, "--out", model, *columns, *signals.FLAGS, "--quiet")
     assert done.code == 0, done.err
     metrics = json.loads(run("evaluate", model, data, "--json").out)
@@ -101,10 +100,9 @@ def test_missing_numbers_are_masked_where_that_is_asked_for(tmp_path):
     spec = model.network.spec
     assert (spec.frame_size, spec.recurrent.input_size) == (2, 4)
     seen = np.concatenate(inputs)
-    kept, _ = np.arange(len(seen)), None
     mean = estimator.artifact_.weights["frames.mean"]
     assert np.abs(mean - np.nanmean(seen, axis=0)).max() < 0.2 * np.nanstd(seen)
-    assert len(kept) and np.isfinite(model.predict_proba(inputs)).all()
+    assert np.isfinite(model.predict_proba(inputs)).all()
     read = model.network.read(np.array([[[np.nan, mean[1]]]], np.float32))
     close(read, np.array([[[0, 0, 1, 0]]], np.float32), "forward")
 

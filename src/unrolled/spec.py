@@ -241,6 +241,9 @@ class TrainSpec(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, description="Fill batches to this many tokens, padding included (0: off)."),
     ] = 0
+    accumulate: Annotated[
+        int, Meta(ge=1, description="Batches whose gradients are added up for one step.")
+    ] = 1
     optimizer: Annotated[
         Literal["adamw", "sgd"], Meta(description="AdamW, or SGD with momentum.")
     ] = "adamw"
@@ -286,6 +289,9 @@ class TrainSpec(Struct, frozen=True, kw_only=True):
     ] = 0.1
     validation_limit: Annotated[
         int, Meta(ge=0, description="Validate on at most this many examples an epoch (0: all).")
+    ] = 0
+    validate_every: Annotated[
+        int, Meta(ge=0, description="Validate every so many steps too, within epochs (0: off).")
     ] = 0
     seed: Annotated[int, Meta(ge=0, description="Seeds weights, order, dropout, splits.")] = 0
     engine: Annotated[

@@ -9,7 +9,7 @@ from pathlib import Path
 from unrolled import artifact
 from unrolled.artifact import Artifact
 from unrolled.data.vocab import Vocabulary
-from unrolled.errors import ModelError
+from unrolled.errors import ConfigError, ModelError
 from unrolled.runtime import decode
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.pooled_model import Attended, Classified, ClassifierModel, RegressorModel
@@ -193,7 +193,11 @@ def load(folder: str | Path, *, precision: Precision | None = None) -> Model:
     is the one that the folder was stored with. Raises ModelError, naming the file or weight, where
     the folder is missing, damaged or newer, or its layers have no such precision.
     """
-    return from_artifact(artifact.load(folder), precision=precision)
+    found = artifact.load(folder)
+    try:
+        return from_artifact(found, precision=precision)
+    except ConfigError as error:
+        raise ModelError(f"{found.folder / artifact.CONFIG}: {error}") from None
 
 
 def from_artifact(found: Artifact, *, precision: Precision | None = None) -> Model:

@@ -129,7 +129,7 @@ def _vocabulary(found: Artifact, spec: ClassifierSpec | RegressorSpec) -> Vocabu
     if spec.frame_size:
         return None
     if not isinstance(source, Vocabulary):
-        raise ModelError(f"{found.folder}: a model of texts needs a vocabulary")
+        raise ModelError(f"{found.folder}: a model of texts needs a vocabulary of its units")
     check_size(found.folder, "source", len(source), spec.vocab_size)
     return source
 
@@ -159,7 +159,7 @@ class ClassifierModel(PooledModel):
         """Build from a folder in memory; raises ModelError where its parts do not fit."""
         spec, target = found.config.network, found.vocabularies.get("target")
         if not (isinstance(spec, ClassifierSpec) and isinstance(target, LabelVocabulary)):
-            raise ModelError(f"{found.folder}: a classifier needs class labels")
+            raise ModelError(f"{found.folder}: a classifier needs a vocabulary and class labels")
         source = _vocabulary(found, spec)
         check_size(found.folder, "target", len(target), spec.num_classes)
         network = ClassifierNetwork(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -191,12 +192,12 @@ def _store(
 
 
 def _final_metrics(outcome: Outcome) -> dict[str, Any]:
-    best = next(r for r in outcome.log if r["epoch"] == outcome.best_epoch)
+    best = next(r for r in reversed(outcome.log) if r["best"])
     of_the_loop = ("seconds", "best", "step", "lr", "gradient_norm", "clipped_share")
     return {
         **{k: v for k, v in best.items() if k not in of_the_loop},
         "train_seconds": round(outcome.seconds, 3),
-        "epochs_run": len(outcome.log),
+        "epochs_run": math.ceil(outcome.log[-1]["epoch"]),
     }
 
 
