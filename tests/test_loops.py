@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +13,7 @@ import tagging
 import tiny
 from test_train_loop import at, log, same_run, stopped
 from tolerances import close
-from unrolled import artifact
 from unrolled.data.examples import Examples
-from unrolled.errors import DataError
 from unrolled.options import ClassifyOptions, RegressOptions
 from unrolled.tasks import classify, regress, tag, translate
 from unrolled.tasks.base import Run

@@ -57,9 +57,9 @@ class Job:
     """What a task hands to the loop.
 
     `batches(epoch)` depends on nothing but the epoch and the seed; `loss(model, batch, share,
-    generator)` returns the mean loss and the number of units it is a mean of (what they weigh); `validate(weights)`
-    scores weights through the runtime; `keep(weights, metrics)` stores a new best model, and
-    `recall()` reads it back when a run resumes.
+    generator)` returns the mean loss and the number of units it is a mean of (or what they weigh);
+    `validate(weights)` scores weights through the runtime; `keep(weights, metrics)` stores a new
+    best model, and `recall()` reads it back when a run resumes.
     """
 
     model: nn.Module
