@@ -63,6 +63,8 @@ def _table(metrics: dict[str, Any]) -> str:
     for name, value in metrics.items():
         if name in percent or name.endswith(("accuracy", "_f1")):
             lines.append(f"{name:<{width}}{100 * value:8.2f} %")
+        elif name in ("mae", "rmse"):
+            lines.append(f"{name:<{width}}{value:8.4g}")
         elif isinstance(value, float):
             lines.append(f"{name:<{width}}{value:8.3f}")
         elif isinstance(value, (int, str)):

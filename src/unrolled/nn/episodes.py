@@ -54,7 +54,7 @@ def by_episodes(
 
     def joined(parts: list[Tensor]) -> Tensor:
         packed = torch.cat([part.flatten(0, 1) for part in parts])
-        y = packed.index_select(0, back).unflatten(0, (steps, rows))
+        y = packed.index_select(0, back).reshape(steps, rows, *packed.shape[1:])
         if ends is None:
             return y
         return y.masked_fill(outside.reshape(steps, rows, *[1] * (y.dim() - 2)), 0)
@@ -72,7 +72,7 @@ def _run(
 ) -> Result:
     longest, count = steps.shape
     index = torch.from_numpy(steps).to(flat.device)
-    x = flat.index_select(0, index.reshape(-1)).unflatten(0, (longest, count))
+    x = flat.index_select(0, index.reshape(-1)).reshape(longest, count, flat.shape[1])
     chosen = torch.from_numpy(episodes).to(flat.device)
     state = {
         kind: [part.index_select(1, chosen) for part in parts] for kind, parts in begin.items()

@@ -39,9 +39,10 @@ def regression_loss(outputs: Tensor, targets: Tensor, *, kind: str = "mse") -> t
 
     e = outputs - targets, both [n, K] and standardised; Huber's is e^2 / 2 up to 1, then |e| - 1/2.
     """
-    losses = {
-        "mse": functional.mse_loss,
-        "mae": functional.l1_loss,
-        "huber": functional.huber_loss,
-    }
-    return losses[kind](outputs, targets), int(targets.shape[0])
+    if kind == "mae":
+        loss = functional.l1_loss(outputs, targets)
+    elif kind == "huber":
+        loss = functional.huber_loss(outputs, targets)
+    else:
+        loss = functional.mse_loss(outputs, targets)
+    return loss, int(targets.shape[0])
