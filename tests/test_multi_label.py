@@ -170,8 +170,8 @@ def test_a_heavier_class_is_said_more_often():
     [
         ("heavy", "expected none, balanced, or label=weight"),
         ("upp=2", "class_weights: no label 'upp'; the labels are: down, up. Did you mean 'up'?"),
-        ("up=-1", "class_weights: up=-1: expected a number of 0 or more"),
-        ("up=many", "class_weights: up=many: expected a number of 0 or more"),
+        ("up=-1", "class_weights: up=-1: expected a number above 0"),
+        ("up=many", "class_weights: up=many: expected a number above 0"),
     ],
 )
 def test_weights_that_cannot_be_meant_are_refused(weights, message):

@@ -160,13 +160,14 @@ def check_targets(
 def _from_npz(
     name: str, content: bytes, data: DataSpec, frames: FramesSpec, answered: bool
 ) -> Examples:
-    wanted = {"targets" if data.targets else "intent": data.target} if answered else {}
+    role = "targets" if data.targets else "intent"
+    wanted: dict[str, Any] = {role: data.target} if answered else {}
     found = frames_of_npz(
         name,
         content,
         features=frames.features or None,
         mask_missing=frames.mask_missing,
-        **wanted,  # type: ignore[arg-type]
+        **wanted,
     )
     return _examples(name, found, data, answered)
 

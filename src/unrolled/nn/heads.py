@@ -29,7 +29,8 @@ class Pooled(nn.Module):
         super().__init__()
         check_network(spec)
         self.spec = spec
-        self.embedding = self.frames = None
+        self.embedding: Embedding | None = None
+        self.frames: Frames | None = None
         if spec.frame_size:
             self.frames = Frames(spec.frame_size, mask_missing=spec.mask_missing)
         else:
@@ -40,8 +41,9 @@ class Pooled(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Map tokens [N, T] int64, or frames [N, T, I], to outputs [N, C]; lengths [N] of 1 on."""
-        x = self.embedding(inputs) if self.frames is None else self.frames(inputs)
-        y, hx = self.recurrent(x, lengths=lengths)
+        read = self.embedding if self.frames is None else self.frames
+        assert read is not None
+        y, hx = self.recurrent(read(inputs), lengths=lengths)
         pooled = self._pool(y, hx, lengths)
         outputs: Tensor = self.output(F.dropout(pooled, self.spec.dropout, self.training))
         return outputs

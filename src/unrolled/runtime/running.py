@@ -74,7 +74,8 @@ class ClassifierSession:
         """The probability of each class, [C]; raises DataError before the first unit."""
         if not self.units_read:
             raise DataError("the text is empty so far; expected at least one unit to read")
-        return self._network.shares(self._network.output(self._summary()[None]))[0]
+        found: Array = self._network.shares(self._network.output(self._summary()[None]))[0]
+        return found
 
     @property
     def label(self) -> Any:

@@ -155,11 +155,13 @@ class Classifier(Pooled):
         originals: dict[str, Any] = {}
         labels: list[Any]
         if self._params["multi_label"]:
-            cells = list(read_frame(given, [column]).column(column)) if _framed(given) else given
-            table = Table(name, {column: list(cells)}, list(range(1, len(list(cells)) + 1)))
-            labels = label_sets(table, column, self._params["label_separator"])
+            cells = read_frame(given, [column]).column(column) if _framed(given) else list(given)
+            listed = [each.tolist() if hasattr(each, "tolist") else each for each in cells]
+            table = Table(name, {column: listed}, list(range(1, len(listed) + 1)))
+            labels = [*label_sets(table, column, self._params["label_separator"])]
         else:
-            labels, originals = read_labels(given, column, name=name)
+            texts, originals = read_labels(given, column, name=name)
+            labels = [*texts]
         check_lengths(name, texts=list(inputs), labels=labels)
         return Examples(inputs, labels, name, features=features), originals
 

@@ -189,9 +189,9 @@ def _weight(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = -1.0
-    if not 0 <= value < np.inf:
-        raise ConfigError(f"class_weights: {name}={text}: expected a number of 0 or more")
+        value = 0.0
+    if not 0 < value < np.inf:
+        raise ConfigError(f"class_weights: {name}={text}: expected a number above 0")
     return value
 
 

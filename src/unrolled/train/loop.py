@@ -232,8 +232,9 @@ def _step(run: _Run, batches: Sequence[Batch], share: float) -> float:
         loss, units = run.job.loss(model, batch, teacher, generator)
         value, count = value + float(loss.detach()) * units, count + units
         # One batch is left as it is: its loss is the mean already, and stays it to the last bit.
-        (loss if len(batches) == 1 else loss * units).backward()
-    value = float(loss.detach()) if len(batches) == 1 else value / max(count, 1)
+        weighed = loss if len(batches) == 1 else loss * units
+        weighed.backward()  # type: ignore[no-untyped-call]
+    value = float(loss.detach()) if len(batches) == 1 else value / count
     if len(batches) > 1:
         _divide_gradients(model, count)
     if not math.isfinite(value):
@@ -262,7 +263,7 @@ def _step(run: _Run, batches: Sequence[Batch], share: float) -> float:
 def _divide_gradients(model: nn.Module, count: float) -> None:
     for parameter in model.parameters():
         if parameter.grad is not None:
-            parameter.grad.div_(max(count, 1))
+            parameter.grad.div_(count)
 
 
 def _validate(run: _Run) -> dict[str, Any]:
