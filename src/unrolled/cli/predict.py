@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import msgspec
 
 from unrolled.cli.common import say
+from unrolled.cli.naming import check_free, named
 
 
 @click.command(name="predict")
@@ -44,10 +45,10 @@ def command(
 
     Example: echo recurrent | unrolled predict model/ -
     """
-    from unrolled.cli import tagging
+    from unrolled.cli import pooled, tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
-    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.model import ClassifierModel, RegressorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
@@ -56,37 +57,26 @@ def command(
             raise ConfigError("--beam is for translators; a tagger's search is exact")
         tagging.predict(loaded, data, kind, source, n_best, as_json)
         return
+    if isinstance(loaded, (ClassifierModel, RegressorModel)):
+        if max(beam, n_best) > 1:
+            kind_of = "classifier" if isinstance(loaded, ClassifierModel) else "regressor"
+            raise ConfigError(f"--beam and --n-best are for translators; this is a {kind_of}")
+        pooled.predict(loaded, data, kind, source, column, as_json=as_json, quiet=quiet)
+        return
     read = source or loaded.config.data.source
     table, shape = _read(data, kind, read)
     inputs = texts(table, read)
-    if isinstance(loaded, ClassifierModel):
-        if max(beam, n_best) > 1:
-            raise ConfigError("--beam and --n-best are for translators; this is a classifier")
-        found = loaded.classify(inputs)
-        chosen = found.probabilities.max(axis=1)
-        answers: list[dict[str, Any]] = [
-            {
-                "prediction": label,
-                "probability": round(float(top), 6),
-                "probabilities": dict(zip(loaded.classes, map(float, row), strict=True)),
-            }
-            for label, top, row in zip(found.labels, chosen, found.probabilities, strict=True)
-        ]
-        truncated = found.truncated
-    else:
-        if n_best > beam:
-            raise ConfigError(f"--n-best {n_best} needs --beam {n_best} or more")
-        translated = loaded.translate(inputs, beam=beam, n_best=n_best)
-        answers = [
-            {
-                "prediction": best[0].text,
-                "answers": [
-                    {"text": a.text, "score": a.score, "log_prob": a.log_prob} for a in best
-                ],
-            }
-            for best in translated.answers
-        ]
-        truncated = translated.truncated
+    if n_best > beam:
+        raise ConfigError(f"--n-best {n_best} needs --beam {n_best} or more")
+    translated = loaded.translate(inputs, beam=beam, n_best=n_best)
+    answers = [
+        {
+            "prediction": best[0].text,
+            "answers": [{"text": a.text, "score": a.score, "log_prob": a.log_prob} for a in best],
+        }
+        for best in translated.answers
+    ]
+    truncated = translated.truncated
     if truncated:
         limit = loaded.config.data.max_length
         say(
@@ -100,28 +90,9 @@ def command(
         for answer in answers:
             sys.stdout.write("\t".join(_predictions(answer)) + "\n")
     elif shape == "jsonl":
-        _write_jsonl(inputs, [_named(a, column) for a in answers], table)
+        _write_jsonl(inputs, [named(a, column) for a in answers], table)
     else:
         _write_table(table, answers, column, "\t" if shape == "tsv" else ",")
-
-
-def _named(answer: dict[str, Any], column: str) -> dict[str, Any]:
-    """Return the answer with `column` in the place of `prediction` and before other names."""
-    if column == "prediction":
-        return answer
-    return {column if k == "prediction" else f"{column}_{k}": v for k, v in answer.items()}
-
-
-def _check_free(names: Iterable[str], table: Any) -> None:
-    """Raise DataError where the table has a column of the name of one that is to be written."""
-    from unrolled.errors import DataError
-
-    taken = [name for name in names if name in table.columns]
-    if taken:
-        raise DataError(
-            f"{table.path}: has a column {taken[0]!r} already; "
-            "give --column NAME, another name for the answers"
-        )
 
 
 def _read(data: str, kind: str | None, column: str) -> tuple[Any, str]:
@@ -145,7 +116,7 @@ def _write_jsonl(
     table: Any = None,
 ) -> None:
     if table is not None:
-        _check_free(answers[0], table)
+        check_free(answers[0], table.columns, table.path)
     for row, answer in enumerate(answers):
         if table is None:
             record = {"input": inputs[row], **answer}
@@ -159,10 +130,7 @@ def _write_table(
 ) -> None:
     most = max(len(_predictions(answer)) for answer in answers)
     names = [column, *(f"{column}_{k}" for k in range(2, most + 1))]
-    scored = "probability" in answers[0]
-    if scored:
-        names += _named({"probability": 0}, column)
-    _check_free(names, table)
+    check_free(names, table.columns, table.path)
     dialect = csv.excel if delimiter == "," else csv.excel_tab
     writer = csv.writer(sys.stdout, dialect, lineterminator="\n")
     writer.writerow([*table.columns, *names])
@@ -170,7 +138,7 @@ def _write_table(
         found = _predictions(answer)
         found += [""] * (most - len(found))
         cells = [v[row] for v in table.columns.values()]
-        writer.writerow([*cells, *found, *([answer["probability"]] if scored else [])])
+        writer.writerow([*cells, *found])
 
 
 def _predictions(answer: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -85,24 +86,35 @@ class Plan:
         return Artifact(self.config(), weights, self.vocabularies, metrics or {}, Path())
 
 
-def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
+def execute(
+    plan: Plan,
+    run: Run,
+    make_job: Callable[..., Job],
+    describe: Callable[[Artifact], dict[str, Any]] | None = None,
+) -> Artifact:
     """Claim the folder, train, and leave the best model in it with its metrics and log.
 
-    `make_job(keep=..., recall=...)` builds the loop's job once the folder is known to be ours.
-    Raises ModelError where the folder holds another model or another run is writing to it.
+    `make_job(keep=..., recall=...)` builds the loop's job once the folder is known to be ours;
+    `describe` gives further metrics of the best model, such as its confusion matrix. Raises
+    ModelError where the folder holds another model or another run is writing to it.
     """
     if run.out is None:
         if run.resume:
             raise ConfigError("resume needs the model folder of the run that it continues")
-        return _train(plan, run, make_job)
+        return _train(plan, run, make_job, describe)
     artifact.claim(run.out, overwrite=run.overwrite, resume=run.resume)
     with artifact.only_writer(run.out):
         if run.overwrite and not run.resume:
             (run.out / "training" / "last.safetensors").unlink(missing_ok=True)
-        return _train(plan, run, make_job)
+        return _train(plan, run, make_job, describe)
 
 
-def _train(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
+def _train(
+    plan: Plan,
+    run: Run,
+    make_job: Callable[..., Job],
+    describe: Callable[[Artifact], dict[str, Any]] | None,
+) -> Artifact:
     from unrolled.train.loop import fit
 
     def keep(weights: Weights, metrics: dict[str, Any]) -> None:
@@ -122,6 +134,8 @@ def _train(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
         resume=run.resume,
     )
     metrics = _final_metrics(outcome)
+    if describe is not None:
+        metrics |= describe(plan.artifact(outcome.weights))
     if run.out is None:
         return plan.artifact(outcome.weights, metrics)
     config = _store(run.out, plan, outcome.weights, metrics)
@@ -192,12 +206,12 @@ def _store(
 
 
 def _final_metrics(outcome: Outcome) -> dict[str, Any]:
-    best = next(r for r in outcome.log if r["epoch"] == outcome.best_epoch)
+    best = next(r for r in reversed(outcome.log) if r["best"])
     of_the_loop = ("seconds", "best", "step", "lr", "gradient_norm", "clipped_share")
     return {
         **{k: v for k, v in best.items() if k not in of_the_loop},
         "train_seconds": round(outcome.seconds, 3),
-        "epochs_run": len(outcome.log),
+        "epochs_run": math.ceil(outcome.log[-1]["epoch"]),
     }
 
 
@@ -282,15 +296,17 @@ class Estimator:
         from sklearn.utils import (  # type: ignore[import-untyped]
             ClassifierTags,
             InputTags,
+            RegressorTags,
             Tags,
             TargetTags,
         )
 
-        classifies = self.task == "classify"
+        classifies, regresses = self.task == "classify", self.task == "regress"
         return Tags(
-            estimator_type="classifier" if classifies else None,
+            estimator_type="classifier" if classifies else "regressor" if regresses else None,
             target_tags=TargetTags(required=True),
             classifier_tags=ClassifierTags() if classifies else None,
+            regressor_tags=RegressorTags() if regresses else None,
             input_tags=InputTags(one_d_array=True, two_d_array=False, string=True),
         )
 
@@ -300,6 +316,8 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "task"):
+            return
         keyword = inspect.Parameter.KEYWORD_ONLY
         cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [

@@ -11,6 +11,7 @@ DESCRIPTIONS = {
     "classify": "reads a sequence and names its class",
     "translate": "reads one sequence and writes another",
     "tag": "reads a sequence and tags every step of it",
+    "regress": "reads a sequence and gives numbers for it",
 }
 
 
@@ -22,7 +23,9 @@ def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     )
     made = ", ".join(f"{name} {version}" for name, version in config.versions.items())
-    training = config.training
+    training, frames = config.training, config.data.frames
+    read = frames.features if frames is not None else (config.data.source,)
+    columns = ", ".join(f"`{name}`" for name in read)
     return f"""---
 library_name: unrolled
 tags: [recurrent, {config.task}]
@@ -30,7 +33,7 @@ tags: [recurrent, {config.task}]
 
 # A model that {DESCRIPTIONS[config.task]}
 
-Trained by `unrolled train {config.task}` on the columns `{config.data.source}` and
+Trained by `unrolled train {config.task}` on the columns {columns} and
 `{config.data.target}`.
 
 ## Validation

@@ -18,11 +18,16 @@ RATES = {
     "per": "PER",
     "wer": "WER",
     "accuracy": "accuracy",
+    "micro_f1": "micro F1",
     "macro_f1": "macro F1",
+    "exact_accuracy": "all right",
     "span_f1": "span F1",
     "intent_accuracy": "intent",
     "sentence_accuracy": "sentences",
 }
+
+
+ERRORS = {"mae": "MAE", "rmse": "RMSE", "r2": "R2", "spearman": "Spearman"}
 
 
 def describe(record: Mapping[str, Any]) -> str:
@@ -33,6 +38,8 @@ def describe(record: Mapping[str, Any]) -> str:
             parts.append(f"{RATES[name]} {100 * value:.2f} %")
         elif name in ("log_loss", "bleu"):
             parts.append(f"{name.replace('_', ' ')} {value:.3f}")
+        elif name in ERRORS:
+            parts.append(f"{ERRORS[name]} {value:.4g}")
     if record.get("clipped_share"):
         parts.append(f"clipped {100 * record['clipped_share']:.0f} %")
     return "  ".join(parts)
