@@ -185,7 +185,7 @@ def test_trying_finds_what_helps():
     bench = Bench(TASKS["classify"], tiny.examples(60), tiny.examples(30))
     options = tiny.classify_options(dropout=0.0)
     training = tiny.training(lr=1e-8, epochs=6)
-    advice = [Advice(words="faster", changes={"lr": 0.03}), Advice(words="only words")]
+    advice = {"faster": {"lr": 0.03}}
     told: list[str] = []
     tried = try_advice(bench, options, training, advice, seeds=3, tell=told.append)
     assert [r.words for r in tried] == ["as it was", "faster"]

@@ -56,9 +56,10 @@ def command(
     if not log:
         raise ModelError(f"{model}: no training/log.jsonl; the doctor reads what a run wrote")
     findings = diagnose(config, log)
-    advice = [each for finding in findings for each in finding.advice]
+    every = (each for finding in findings for each in finding.advice)
+    advice = {each.words: each.changes for each in every if each.changes}
     tried = []
-    if trying and any(each.changes for each in advice):
+    if trying and advice:
         tried = _try(config, str(data), kind, advice, epochs, seeds, partial(say, quiet=quiet))
     watched = any("flow" in record for record in log)
     if as_json:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from unrolled.explain import page
 from unrolled.explain.labels import text, width
+
+if TYPE_CHECKING:
+    from unrolled.tasks.compare import Comparison, Setting
 
 HEADER = (
     "setting", "H", "parameters", "quality", "train [s]", "seqs/s", "answer [ms]", "memory [steps]",
@@ -22,32 +25,7 @@ NOTES = (
 )
 
 
-class _Setting(Protocol):
-    name: str
-    hidden_size: int
-    parameters: int
-    quality: float
-    deviation: float | None
-    train_seconds: float
-    sequences_a_second: float
-    predict_ms: float
-    memory: float | None
-    longest: int
-    trials: Any
-
-
-class _Comparison(Protocol):
-    task: str
-    equal: str
-    metric: str
-    more_is_better: bool
-    train_size: int
-    test_size: int
-    settings: Any
-    recommendation: Any
-
-
-def _row(setting: _Setting) -> tuple[str, ...]:
+def _row(setting: Setting) -> tuple[str, ...]:
     spread = "" if setting.deviation is None else f" ± {setting.deviation:.4f}"
     memory = f">= {setting.longest}" if setting.memory is None else f"{setting.memory:.0f}"
     return (
@@ -62,7 +40,7 @@ def _row(setting: _Setting) -> tuple[str, ...]:
     )
 
 
-def as_text(found: _Comparison) -> str:
+def as_text(found: Comparison) -> str:
     """Return the table and the recommendation as lines of text, the best setting first."""
     better = "higher" if found.more_is_better else "lower"
     rows = [HEADER, *(_row(setting) for setting in found.settings)]
@@ -77,7 +55,7 @@ def as_text(found: _Comparison) -> str:
     return "\n".join([head, "", *lines, "", *found.recommendation]) + "\n"
 
 
-def comparison_report(title: str, found: _Comparison) -> str:
+def comparison_report(title: str, found: Comparison) -> str:
     """Return the HTML page of a comparison."""
     better = "higher" if found.more_is_better else "lower"
     lead = " ".join(found.recommendation)
@@ -108,7 +86,7 @@ def comparison_report(title: str, found: _Comparison) -> str:
     return report.add("Side by side", table + page.paragraph(NOTES, kind="soft") + every).html()
 
 
-def dot_plot(settings: Sequence[_Setting], axis: str, description: str) -> str:
+def dot_plot(settings: Sequence[Setting], axis: str, description: str) -> str:
     """Draw a row a setting: a dot a run, a bar of one standard deviation around the mean."""
     values = [t.quality for s in settings for t in s.trials]
     low, high = min(values), max(values)

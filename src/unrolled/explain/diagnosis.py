@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from unrolled.explain import page
 from unrolled.explain.doctor import THRESHOLDS, Advice, Finding
 from unrolled.explain.report import with_numbers
+
+if TYPE_CHECKING:
+    from unrolled.tasks.remedies import Remedy
 
 UNWATCHED = (
     "The run was not watched: nothing is known of its gradients through time, gates and steps."
@@ -16,18 +19,7 @@ UNWATCHED = (
 WELL = "Nothing is beyond its threshold."
 
 
-class _Remedy(Protocol):
-    words: str
-    changes: dict[str, Any]
-    quality: float
-    deviation: float | None
-    memory: float | None
-    longest: int
-    clipped_share: float
-    helped: bool | None
-
-
-def as_text(findings: Sequence[Finding], tried: Sequence[_Remedy], *, watched: bool) -> str:
+def as_text(findings: Sequence[Finding], tried: Sequence[Remedy], *, watched: bool) -> str:
     """Return the findings in lines, each advice with what trying it showed."""
     lines = [] if watched else [UNWATCHED, ""]
     if not findings:
@@ -41,7 +33,7 @@ def as_text(findings: Sequence[Finding], tried: Sequence[_Remedy], *, watched: b
     return "\n".join(lines).rstrip() + "\n"
 
 
-def verdict(advice: Advice, tried: Sequence[_Remedy]) -> str:
+def verdict(advice: Advice, tried: Sequence[Remedy]) -> str:
     """Return whether this advice was tested and what came of it, in words."""
     if not advice.changes:
         return "not tested, no option of a short run"
@@ -56,12 +48,12 @@ def verdict(advice: Advice, tried: Sequence[_Remedy]) -> str:
     return f"tested, {outcome[remedy.helped]}: {came}; as it was {_quality(tried[0])}"
 
 
-def _quality(remedy: _Remedy) -> str:
+def _quality(remedy: Remedy) -> str:
     spread = "" if remedy.deviation is None else f" ± {remedy.deviation:.4f}"
     return f"{remedy.quality:.4f}{spread}"
 
 
-def _memory(remedy: _Remedy) -> str:
+def _memory(remedy: Remedy) -> str:
     if remedy.memory is None:
         return f"a tenth of the gradient reaches beyond lag {remedy.longest - 1}"
     return f"a tenth of the gradient is left until lag {remedy.memory:.0f}"
@@ -70,7 +62,7 @@ def _memory(remedy: _Remedy) -> str:
 def diagnosis_report(
     title: str,
     findings: Sequence[Finding],
-    tried: Sequence[_Remedy],
+    tried: Sequence[Remedy],
     log: Sequence[Mapping[str, Any]],
     *,
     watched: bool,
@@ -98,12 +90,12 @@ def diagnosis_report(
         header = ("Change", "Quality", "Memory", "Clipped", "Helped")
         report = report.add("What was tried", page.table("A row a change", header, rows))
     report = with_numbers(report, log, None)
-    rows = [(name.replace("_", " "), float(v), what) for name, (v, what) in THRESHOLDS.items()]
-    table = page.table("Beyond these the doctor speaks", ("Finding", "Bound", "Of what"), rows)
+    bounds = [(name.replace("_", " "), float(v), what) for name, (v, what) in THRESHOLDS.items()]
+    table = page.table("Beyond these the doctor speaks", ("Finding", "Bound", "Of what"), bounds)
     return report.add("Thresholds", table).html()
 
 
-def _helped(remedy: _Remedy, tried: Sequence[_Remedy]) -> str:
+def _helped(remedy: Remedy, tried: Sequence[Remedy]) -> str:
     if remedy is tried[0]:
         return "–"
     return {True: "yes", False: "no, harm", None: "not beyond noise"}[remedy.helped]

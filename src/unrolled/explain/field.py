@@ -12,6 +12,7 @@ DEEPEST = -8.0
 HIGHEST = 4.0
 MOST_COLUMNS, MOST_ROWS = 60, 30
 WIDTH, LEFT, TOP = 620.0, 46.0, 34.0
+WIDTH_OF_CHART = 350.0
 
 
 def log_ratio(value: float, first: float) -> float:
@@ -74,7 +75,9 @@ def decay_chart(series: Sequence[Series], *, x_title: str, y_title: str, descrip
     low = math.floor(math.log10(max(min(values, default=1.0), 1e-20)))
     high = max(math.ceil(math.log10(max(values, default=1.0))), low + 1)
     far = max((x for line in series for x, _ in line.points), default=1.0) or 1.0
-    left, right, top, bottom = 52.0, 338.0, 58.0, 210.0
+    places, lowest = _legend_places([line.name for line in series])
+    left, right, top = 52.0, 338.0, lowest + 26
+    bottom = top + 152
 
     def at(x: float, y: float) -> tuple[float, float]:
         up = (math.log10(y) - low) / (high - low)
@@ -91,17 +94,28 @@ def decay_chart(series: Sequence[Series], *, x_title: str, y_title: str, descrip
         parts.append(_text(f"1e{power}" if power else "1", left - 6, y + 4, "end", "tick"))
     for k in thinned(int(far) + 1, 6):
         parts.append(_text(str(k), at(k, 10.0**low)[0], bottom + 17, "middle", "tick"))
-    start = 4.0
     for k, line in enumerate(series):
         points = [at(x, y) for x, y in line.points if y > 0]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline class="line s{k % 4}" points="{path}"/>')
         parts += [_dot(*points[p], k) for p in thinned(len(points), 8)]
-        ends = f'x1="{start}" x2="{start + 20}" y1="32" y2="32"'
+        start, y = places[k]
+        ends = f'x1="{start:.1f}" x2="{start + 20:.1f}" y1="{y}" y2="{y}"'
         parts.append(f'<line class="line s{k % 4}" {ends}/>')
-        parts += [_dot(start + 10, 32, k), _text(line.name, start + 25, 36, "start", "tick")]
-        start += 38 + 6.8 * len(line.name)
-    return _svg(max(350.0, start), 250, description, parts, "chart")
+        parts += [_dot(start + 10, y, k), _text(line.name, start + 25, y + 4, "start", "tick")]
+    return _svg(WIDTH_OF_CHART, bottom + 40, description, parts, "chart")
+
+
+def _legend_places(names: Sequence[str]) -> tuple[list[tuple[float, float]], float]:
+    """Return where each name of a legend stands, in as many rows as it takes, and the last row."""
+    places, x, y = [], 4.0, 32.0
+    for name in names:
+        wide = 38 + 6.8 * len(name)
+        if x > 4 and x + wide > WIDTH_OF_CHART:
+            x, y = 4.0, y + 17
+        places.append((x, y))
+        x += wide
+    return places, y
 
 
 def _dot(x: float, y: float, k: int) -> str:

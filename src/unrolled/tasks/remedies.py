@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from unrolled.explain.doctor import Advice
 from unrolled.spec import TrainSpec
 from unrolled.tasks.compare import differs, setting_of
 from unrolled.tasks.trials import Bench, Trial, run_trial
@@ -36,22 +35,19 @@ def try_advice(
     bench: Bench,
     options: Any,
     training: TrainSpec,
-    advice: Sequence[Advice],
+    advice: Mapping[str, dict[str, Any]],
     *,
     seeds: int,
     tell: Callable[[str], None],
 ) -> list[Remedy]:
-    """Train with each advice that names options, and once without; the first is without."""
+    """Train with each advice, words to options, and without: that is the first, `as it was`."""
     tried: list[Remedy] = []
     base = None
     key, more = bench.entry.quality
-    different: dict[str, Advice] = {BASELINE: Advice(words=BASELINE)}
-    for each in advice:
-        if each.changes:
-            different.setdefault(each.words, each)
-    for words, each in different.items():
+    for words, changes in {BASELINE: {}, **advice}.items():
         trials = [
-            _trial(bench, words, options, training, each, training.seed + k) for k in range(seeds)
+            _trial(bench, words, options, training, changes, training.seed + k)
+            for k in range(seeds)
         ]
         found = setting_of(words, "", 0, "", options.hidden_size, trials)
         base = base or found
@@ -61,7 +57,7 @@ def try_advice(
         tried.append(
             Remedy(
                 words=words,
-                changes=each.changes,
+                changes=changes,
                 quality=found.quality,
                 deviation=found.deviation,
                 memory=found.memory,
@@ -75,9 +71,14 @@ def try_advice(
 
 
 def _trial(
-    bench: Bench, words: str, options: Any, training: TrainSpec, advice: Advice, seed: int
+    bench: Bench,
+    words: str,
+    options: Any,
+    training: TrainSpec,
+    changes: Mapping[str, Any],
+    seed: int,
 ) -> Trial:
-    of_training = {k: v for k, v in advice.changes.items() if k in TrainSpec.__struct_fields__}
-    of_task = {k: v for k, v in advice.changes.items() if k not in of_training}
+    of_training = {k: v for k, v in changes.items() if k in TrainSpec.__struct_fields__}
+    of_task = {k: v for k, v in changes.items() if k not in of_training}
     changed = msgspec.structs.replace(training, seed=seed, **of_training)
     return run_trial(bench, words, msgspec.structs.replace(options, **of_task), changed)

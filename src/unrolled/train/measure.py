@@ -278,7 +278,8 @@ def _first_state(call: Call, k: int, d: int, suffix: str) -> Tensor:
     layer = call.layer
     if call.state is not None:
         x = call.x.transpose(0, 1) if layer.batch_first else call.x
-        return split_state(layer.spec, call.state, x, batched=True)["h"][k][d]
+        given: Tensor = split_state(layer.spec, call.state, x, batched=True)["h"][k][d]
+        return given
     if layer.spec.initial_state == "learned":
         learned: Tensor = getattr(layer, f"h0{suffix}").unsqueeze(0)
         return learned
@@ -301,7 +302,7 @@ def _gate_values(
     before = torch.cat([edge, h[:, :-1]], 1)
     if reverse:
         before = torch.cat([torch.where(inside.unsqueeze(2), h, first)[:, 1:], edge], 1)
-    value = x @ getattr(layer, f"weight_ih{suffix}").T
+    value: Tensor = x @ getattr(layer, f"weight_ih{suffix}").T
     value = value + before @ getattr(layer, f"weight_hh{suffix}").T
     if layer.spec.bias:
         value = value + getattr(layer, f"bias_ih{suffix}") + getattr(layer, f"bias_hh{suffix}")
