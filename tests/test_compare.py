@@ -12,8 +12,10 @@ import pytest
 import tagging
 import tiny
 from unrolled import cli
+from unrolled.data.examples import Examples
 from unrolled.errors import ConfigError, DataError
 from unrolled.explain.comparison import as_text, comparison_report
+from unrolled.options import RegressOptions
 from unrolled.tasks.compare import Grid, compare, differs, plan, recommend, setting_of
 from unrolled.tasks.trials import (
     TASKS,
@@ -27,17 +29,28 @@ from unrolled.tasks.trials import (
 )
 
 
+def counted(count: int) -> Examples:
+    """Texts and how many letters they have."""
+    texts = tiny.examples(count).inputs
+    return Examples(texts, [np.array([float(len(text))]) for text in texts])
+
+
 def bench(task: str) -> Bench:
     data = {
         "classify": (tiny.examples(60), tiny.examples(20)),
         "translate": (tiny.pairs(40), tiny.pairs(10)),
+        "regress": (counted(60), counted(20)),
         "tag": (tagging.sentences(), tagging.sentences()),
     }
     return Bench(TASKS[task], *data[task])
 
 
 def options(task: str):
-    makers = {"classify": tiny.classify_options, "translate": tiny.translate_options}
+    makers = {
+        "classify": tiny.classify_options,
+        "translate": tiny.translate_options,
+        "regress": lambda: RegressOptions(**tiny.SIZES),
+    }
     return makers[task]() if task in makers else tagging.options()
 
 
@@ -146,9 +159,9 @@ def test_seeds_and_splits_are_the_same_for_all(tmp_path):
     path = tiny.write_reviews(tmp_path / "reviews.csv", 40)
     it = prepare(TASKS["classify"], str(path), options("classify"))
     assert len(it.train) + len(it.test) == 40
-    assert not set(it.train.texts) & set(it.test.texts)
+    assert not set(it.train.inputs) & set(it.test.inputs)
     again = prepare(TASKS["classify"], str(path), options("classify"))
-    assert again.test.texts == it.test.texts
+    assert again.test.inputs == it.test.inputs
     own = prepare(TASKS["classify"], str(path), options("classify"), test=str(path))
     assert len(own.train) == len(own.test) == 40
     small = tiny.write_reviews(tmp_path / "small.csv", 9)

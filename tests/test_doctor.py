@@ -14,12 +14,15 @@ import torch
 import tagging
 import tiny
 from unrolled import artifact, cli
+from unrolled.data.examples import Examples
 from unrolled.errors import ConfigError
 from unrolled.explain.diagnosis import as_text, verdict
 from unrolled.explain.doctor import THRESHOLDS, Advice, diagnose
+from unrolled.spec import DataSpec
 from unrolled.tasks import classify, tag, translate
 from unrolled.tasks.base import Run
-from unrolled.tasks.classify import Examples
+from unrolled.tasks.classify import read_labels
+from unrolled.tasks.pooled import Whole, make_job, read_as
 from unrolled.tasks.recalled import options_of
 from unrolled.tasks.remedies import Remedy, try_advice
 from unrolled.tasks.trials import TASKS, Bench
@@ -43,20 +46,23 @@ def planted(tamper=None, examples=None, epochs=2, options=None, **training):
     chosen = tiny.classify_options(**{"tokens": "word", "dropout": 0.0, **(options or {})})
     spec = tiny.training(**{"epochs": epochs, **training})
     records: list[dict] = []
-    plan = classify.make_plan(examples, _labels(examples), chosen, spec, "")
-    job = classify.make_job(plan, examples, examples, Run(), keep=lambda *_: None, recall=dict)
-    if tamper is not None:
-        with torch.no_grad():
-            tamper(job.model.recurrent)
+    source = Whole(examples)
+    labels = read_labels(source, None, chosen)
+    data, vocabulary = read_as(source, DataSpec(source="text", target="label"), chosen)
+    plan = classify.make_plan(source, labels, vocabulary, chosen, spec, data)
+
+    def prepare(model):
+        if tamper is not None:
+            with torch.no_grad():
+                tamper(model.recurrent)
+
+    job = make_job(
+        plan, source, labels.encode, Run(), criterion=classify._criterion(plan, 0.0), prepare=prepare,
+        validate=classify._validation(plan, examples), keep=lambda *_: None, recall=dict,
+    )  # fmt: skip
     outcome = fit(job, spec, watchers=(FlowWatch(job.model, records.append),))
     log = [{**r, "flow": f} for r, f in zip(outcome.log, records, strict=True)]
     return plan.config(), log
-
-
-def _labels(examples):
-    from unrolled.data.vocab import LabelVocabulary
-
-    return LabelVocabulary.build(examples.labels)
 
 
 def names(found) -> set[str]:
@@ -213,9 +219,13 @@ def test_options_come_back_from_a_config():
         chosen = tagging.options(**options)
         return tag.train(tagging.sentences(), chosen, tiny.training(epochs=1)).config
 
-    same(classified, lambda o, c: classify.network_spec(o, c.network.vocab_size, 2),
+    def classified_again(options, config):
+        found = {"source": range(config.network.vocab_size), "target": range(2)}
+        return TASKS["classify"].network(options, found, tiny.examples())
+
+    same(classified, classified_again,
          cell="lstm", layers=2, attention="general", dropout=0.3)  # fmt: skip
-    same(classified, lambda o, c: classify.network_spec(o, c.network.vocab_size, 2), pooling="max")
+    same(classified, classified_again, pooling="max")
     again = same(
         translated,
         lambda o, c: translate.network_spec(

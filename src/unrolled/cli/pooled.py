@@ -14,26 +14,10 @@ from unrolled.cli.naming import check_free, named
 from unrolled.data.examples import Examples, format_of, read_examples
 from unrolled.data.shards import Shards, shard_paths
 from unrolled.errors import ConfigError
-from unrolled.options import ClassifyOptions, PooledOptions, RegressOptions
 from unrolled.runtime.model import ClassifierModel, RegressorModel
-from unrolled.spec import DataSpec, LabelsSpec
+from unrolled.spec import DataSpec
 
 DIGITS = 6
-
-
-def reading(options: PooledOptions, data: str, kind: str | None) -> DataSpec:
-    """Return how DATA is to be read, by its ending and the options."""
-    from unrolled.tasks.pooled import data_spec
-    from unrolled.tasks.regress import target_names
-
-    paths = shard_paths(data)
-    shape = format_of(paths[0] if paths else data, kind)
-    if isinstance(options, RegressOptions):
-        names = target_names(options)
-        return data_spec(options, shape, target=options.target, targets=names)
-    assert isinstance(options, ClassifyOptions)
-    labels = LabelsSpec(several=options.multi_label, separator=options.label_separator)
-    return data_spec(options, shape, target=options.label, labels=labels)
 
 
 def read(path: str, *, spec: DataSpec, kind: str | None) -> Examples:

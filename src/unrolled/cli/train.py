@@ -34,9 +34,10 @@ def classify(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     """
     from unrolled.cli import pooled
     from unrolled.tasks.classify import train
+    from unrolled.tasks.reading import reading
 
     options, training, rest = resolve(ClassifyOptions, given)
-    spec = pooled.reading(options, data, kind)
+    spec = reading(options, data, kind)
     read = partial(pooled.read, spec=spec, kind=kind)
     held = read(valid) if valid else None
     examples = pooled.source(data, read)
@@ -56,10 +57,11 @@ def regress(data: str, valid: str | None, kind: str | None, **given: Any) -> Non
     Example: unrolled train regress wells.csv --sequence well --time day --target yield --out model/
     """
     from unrolled.cli import pooled
+    from unrolled.tasks.reading import reading
     from unrolled.tasks.regress import train
 
     options, training, rest = resolve(RegressOptions, given)
-    spec = pooled.reading(options, data, kind)
+    spec = reading(options, data, kind)
     read = partial(pooled.read, spec=spec, kind=kind)
     held = read(valid) if valid else None
     examples = pooled.source(data, read)

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from unrolled.errors import ConfigError
-from unrolled.options import OPTIONS, TagOptions
-from unrolled.spec import GATES, ModelConfig, RecurrentSpec, TaggerSpec, TranslatorSpec
+from unrolled.options import OPTIONS, PooledOptions, TagOptions
+from unrolled.spec import GATES, DataSpec, ModelConfig, RecurrentSpec, TaggerSpec, TranslatorSpec
 
 
 def options_of(config: ModelConfig) -> Any:
@@ -70,12 +70,27 @@ def _own(config: ModelConfig) -> dict[str, Any]:
     return {
         "text": data.source,
         "label": data.target,
+        "target": ",".join(data.targets),
+        "multi_label": data.labels.several,
+        "label_separator": data.labels.separator,
+        **_framed(data),
         "tokens": data.source_vocabulary.tokens,
-        "embedding_size": network.embedding_size,
+        "embedding_size": network.embedding_size or PooledOptions().embedding_size,
         "layers": network.recurrent.num_layers,
         "pooling": network.pooling,
         "attention": kind or "additive",
         "attention_size": size,
+    }
+
+
+def _framed(data: DataSpec) -> dict[str, Any]:
+    if data.frames is None:
+        return {}
+    return {
+        "features": ",".join(data.frames.features),
+        "sequence": data.frames.sequence,
+        "time": data.frames.time,
+        "missing": "mask" if data.frames.mask_missing else "error",
     }
 
 

@@ -13,17 +13,25 @@ from typing import Any
 import msgspec
 
 from unrolled.artifact import Artifact
-from unrolled.data.read import labels, read_pairs, read_table, texts
+from unrolled.data.examples import Examples, read_examples
+from unrolled.data.read import read_pairs, texts
 from unrolled.data.sequences import Sequences, read_sequences
 from unrolled.data.split import split as split_keys
 from unrolled.errors import ConfigError, DataError, did_you_mean
-from unrolled.options import ClassifyOptions, TagOptions, TranslateOptions
+from unrolled.options import (
+    ClassifyOptions,
+    PooledOptions,
+    RegressOptions,
+    TagOptions,
+    TranslateOptions,
+)
 from unrolled.runtime.model import from_artifact
-from unrolled.spec import NetworkSpec, TrainSpec
-from unrolled.tasks import classify, tag, translate
+from unrolled.spec import ClassifierSpec, DataSpec, NetworkSpec, RegressorSpec, TrainSpec
+from unrolled.tasks import classify, regress, tag, translate
 from unrolled.tasks.base import Run
-from unrolled.tasks.classify import Examples
 from unrolled.tasks.evaluate import Labelled, answers, evaluate_examples
+from unrolled.tasks.pooled import content_of, frames_spec, trunk
+from unrolled.tasks.reading import reading
 from unrolled.tasks.tag_data import key_of
 from unrolled.tasks.translate import Pairs
 from unrolled.train.describe_flow import reach
@@ -76,10 +84,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     clipped_share: float
 
 
-def _read_texts(path: str, options: ClassifyOptions, kind: str | None) -> Examples:
-    table = read_table(path, columns=[options.text, options.label], format=kind)
-    found = texts(table, options.text), labels(table, options.label)
-    return Examples(*found, table.path, table.rows)
+def _read_pooled(path: str, options: PooledOptions, kind: str | None) -> Examples:
+    return read_examples(path, reading(options, path, kind), format=kind)
 
 
 def _read_pairs(path: str, options: TranslateOptions, kind: str | None) -> Pairs:
@@ -120,14 +126,40 @@ def _tag_network(options: TagOptions, found: Vocabularies, data: Sequences) -> N
     return tag.network_spec(options, sizes, options.embedding_size, len(data.features))
 
 
+def _trunk(options: PooledOptions, found: Vocabularies, data: Examples) -> dict[str, Any]:
+    frames = msgspec.structs.replace(frames_spec(options), features=data.features)
+    return trunk(options, DataSpec(frames=frames), found.get("source"))
+
+
+def _classify_network(options: Any, found: Vocabularies, data: Examples) -> NetworkSpec:
+    common = _trunk(options, found, data)
+    several = options.multi_label
+    return ClassifierSpec(**common, num_classes=len(found["target"]), multi_label=several)
+
+
+def _regress_network(options: Any, found: Vocabularies, data: Examples) -> NetworkSpec:
+    return RegressorSpec(**_trunk(options, found, data), num_targets=len(data.targets[0]))
+
+
 TASKS: dict[str, TaskEntry] = {
+    "regress": TaskEntry(
+        options=RegressOptions,
+        read=_read_pooled,
+        keys=lambda data: [content_of(each) for each in data.inputs],
+        train=regress.train,
+        labelled=lambda data: data,
+        network=_regress_network,
+        quality=("rmse", False),
+        depth=("layers",),
+        attention=_pooled,
+    ),
     "classify": TaskEntry(
         options=ClassifyOptions,
-        read=_read_texts,
-        keys=lambda data: data.texts,
+        read=_read_pooled,
+        keys=lambda data: [content_of(each) for each in data.inputs],
         train=classify.train,
-        labelled=lambda data: Labelled(list(data.texts), list(data.labels), _where(data)),
-        network=lambda o, v, _: classify.network_spec(o, len(v["source"]), len(v["target"])),
+        labelled=lambda data: data,
+        network=_classify_network,
         quality=("accuracy", True),
         depth=("layers",),
         attention=_pooled,
