@@ -57,9 +57,16 @@ def planted(tamper=None, examples=None, epochs=2, options=None, **training):
                 tamper(model.recurrent)
 
     job = make_job(
-        plan, source, labels.encode, Run(), criterion=classify._criterion(plan, 0.0), prepare=prepare,
-        validate=classify._validation(plan, examples), keep=lambda *_: None, recall=dict,
-    )  # fmt: skip
+        plan,
+        source,
+        labels.encode,
+        Run(),
+        criterion=classify._criterion(plan, 0.0),
+        prepare=prepare,
+        validate=classify._validation(plan, examples),
+        keep=lambda *_: None,
+        recall=dict,
+    )
     outcome = fit(job, spec, watchers=(FlowWatch(job.model, records.append),))
     log = [{**r, "flow": f} for r, f in zip(outcome.log, records, strict=True)]
     return plan.config(), log

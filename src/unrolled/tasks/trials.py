@@ -16,6 +16,7 @@ from unrolled.artifact import Artifact
 from unrolled.data.examples import Examples, read_examples
 from unrolled.data.read import read_pairs, texts
 from unrolled.data.sequences import Sequences, read_sequences
+from unrolled.data.shards import content_of
 from unrolled.data.split import split as split_keys
 from unrolled.errors import ConfigError, DataError, did_you_mean
 from unrolled.options import (
@@ -30,7 +31,7 @@ from unrolled.spec import ClassifierSpec, DataSpec, NetworkSpec, RegressorSpec, 
 from unrolled.tasks import classify, regress, tag, translate
 from unrolled.tasks.base import Run
 from unrolled.tasks.evaluate import Labelled, answers, evaluate_examples
-from unrolled.tasks.pooled import content_of, frames_spec, trunk
+from unrolled.tasks.pooled import frames_spec, trunk
 from unrolled.tasks.reading import reading
 from unrolled.tasks.tag_data import key_of
 from unrolled.tasks.translate import Pairs
@@ -243,7 +244,7 @@ def run_trial(bench: Bench, name: str, options: Any, training: TrainSpec) -> Tri
         seed=training.seed,
         quality=metrics[key],
         metrics={k: v for k, v in metrics.items() if isinstance(v, (int, float))},
-        parameters=sum(value.size for value in fitted.weights.values()),
+        parameters=count_parameters(fitted.config.network),
         train_seconds=seconds,
         epochs=epochs,
         sequences_a_second=round(len(bench.train) * epochs / max(seconds, 1e-9), 1),
