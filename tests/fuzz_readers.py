@@ -30,6 +30,7 @@ from unrolled.errors import UnrolledError
 from unrolled.interop import keras, onnx, pytorch
 from unrolled.interop.archives import read_npz
 from unrolled.interop.arrays import recurrent
+from unrolled.interop.onnx import plan
 from unrolled.runtime import Recurrent, SessionState
 from unrolled.shapes import parameter_shapes
 from unrolled.spec import (
@@ -83,6 +84,8 @@ def unpacked(read: Callable[[Path], Any], path: Path) -> Any:
 
 def run_onnx(path: Path) -> None:
     """Load a model and run it three times, as a program at last, on ones."""
+    # A million rounds are let through, and take their time.
+    plan.MAX_ROUNDS = 10_000
     model = onnx.load(path, max_bytes=1 << 22)
     inputs = {}
     for value in model.inputs:

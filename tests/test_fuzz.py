@@ -57,7 +57,7 @@ def test_damage_is_drawn_by_its_seed() -> None:
         ("raise KeyError('odd')", "KeyError: 'odd'"),
         ("bytearray(8 << 30)", "MemoryError"),
         ("import os; os.abort()", "ended with -6"),
-        ("import time; time.sleep(60)", "no answer within 2 s"),
+        ("while True: pass", "no answer within 2 s"),
     ],
 )
 def test_a_reader_that_breaks_is_a_finding(tmp_path: Path, body: str, expected: str) -> None:

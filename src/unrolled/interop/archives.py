@@ -71,6 +71,11 @@ def _check_members(archive: zipfile.ZipFile, size: int, path: str | Path) -> Non
         if name in seen:
             raise InteropError(f"{path}: the name {name!r} is in the archive twice")
         seen.add(name)
+        # zipfile asks for as much memory as the member says that it takes in the file.
+        if member.compress_size > size:
+            raise InteropError(
+                f"{path}: damaged: {name} would take {member.compress_size} bytes of {size}"
+            )
     total = sum(member.file_size for member in members)
     if total > max(SMALL, MAX_EXPANSION * size):
         raise InteropError(
