@@ -61,8 +61,8 @@ def bound_run(layer: Recurrent, x: Array, h: Array | None, c: Array | None) -> B
         thunks += copy
         first.append(given)
     last = [np.empty_like(each) for each in first]
-    h_n, c_n, c_0 = last[0], *((last[1], first[1]) if len(last) > 1 else (None, None))
-    thunks.append(partial(layer._layers[0].run, values, first[0], c_0, None, y, h_n, c_n))
+    c_0, c_n = (first[1], last[1]) if len(last) > 1 else (None, None)
+    thunks.append(partial(layer._layers[0].run, values, first[0], c_0, None, y, last[0], c_n))
     return thunks, [y.reshape(rows, steps, D, -1).transpose(1, 2, 0, 3), *last]
 
 

@@ -118,8 +118,9 @@ def _identity(step: Step, inputs: Inputs, still: Sequence[bool], made: list[Arra
 
 
 def _cast(step: Step, inputs: Inputs, still: Sequence[bool], made: list[Array]) -> Emitted:
-    out = np.empty(made[0].shape, made[0].dtype)
-    return [partial(np.copyto, out, inputs[0], casting="unsafe")], [out]
+    x, out = inputs[0], np.empty(made[0].shape, made[0].dtype)
+    assert x is not None
+    return [partial(np.copyto, out, x, casting="unsafe")], [out]
 
 
 def _divide(step: Step, inputs: Inputs, still: Sequence[bool], made: list[Array]) -> Emitted | None:

@@ -82,21 +82,22 @@ class OnnxModel:
         Raises InteropError where an input is missing, unknown, or of another type or shape than
         the model says, and where a node cannot take what reaches it.
         """
-        shapes = self._shapes(inputs)
+        given: Mapping[str, Any] = inputs
+        shapes = self._shapes(given)
         if shapes is None:
-            inputs = self._feeds(inputs)
-            shapes = tuple(array.shape for array in inputs.values())
-        key = (shapes, *(np.asarray(inputs[name]).tobytes() for name in self._deciding))
+            given = self._feeds(inputs)
+            shapes = tuple(array.shape for array in given.values())
+        key = (shapes, *(np.asarray(given[name]).tobytes() for name in self._deciding))
         # Taken out while it runs: another thread that comes meanwhile goes through the plan.
         program = self._programs.pop(key, None)
         if isinstance(program, Program):
             try:
                 with np.errstate(all="ignore"):
-                    made = program.run(inputs)
+                    made = program.run(given)
             finally:
                 self._keep(key, program)
             return dict(zip(self._names, made, strict=True))
-        values = self._feeds(inputs)
+        values = self._feeds(given)
         found = self._interpreted(values)
         if sum(values[name].nbytes for name in self._deciding) <= MAX_KEY_BYTES:
             self._keep(key, self._program(values) if program == SEEN else program or SEEN)
@@ -176,7 +177,10 @@ def _frozen(array: Array) -> bool:
 
 def _feed(source: str, value: Value, given: ArrayLike) -> Array:
     """Return an input in the model's type; raises InteropError where it does not fit."""
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise InteropError(f"{source}: the input {value.name!r} is no array ({error})") from None
     if array.dtype != value.dtype:
         if not np.can_cast(array.dtype, value.dtype, "same_kind"):
             raise InteropError(
