@@ -40,9 +40,11 @@ lab: $(STAMP)  ## textbook claims as experiments, quick settings, write lab-out/
 	@$(BIN)/unrolled lab run --quick --out lab-out $(ARGS)
 	@$(BIN)/unrolled lab report --quick --out lab-out
 
-fuzz: $(STAMP)  ## the native engine and the readers of files on thousands of random cases, new each time
-	@$(BIN)/python -m pytest -q tests/agree/test_native_fuzz.py tests/test_interop_fuzz.py \
-	  --hypothesis-profile=fuzz $(ARGS)
+SECONDS := 120
+fuzz: $(STAMP)  ## damaged files for every reader, random layers for the engine (SECONDS=120, ARGS="onnx --seed 7")
+	@$(BIN)/python tests/fuzz.py --seconds $$(($(SECONDS) * 3 / 4)) $(ARGS)
+	@timeout -s INT $$(($(SECONDS) / 4 + 10)) $(BIN)/python -m pytest -q -x --hypothesis-profile=fuzz \
+	  tests/agree/test_native_fuzz.py || test $$? -eq 124
 
 sanitize: $(STAMP)  ## the native engine's tests under the address, undefined and thread sanitizers
 	@native/sanitize/run.sh address $(BIN)/python $(ARGS)

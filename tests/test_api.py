@@ -30,7 +30,7 @@ PUBLIC = {
     ],
     "unrolled.interop.arrays": ["recurrent"],
     "unrolled.interop.keras": ["CustomLayer", "KerasModel", "load"],
-    "unrolled.interop.pytorch": ["Imported", "load"],
+    "unrolled.interop.pytorch": ["Imported", "export", "load"],
     "unrolled.interop.onnx": ["Exported", "OnnxModel", "describe", "export", "load"],
     "unrolled.tasks": ["Classifier", "Regressor", "Tagger", "Translator"],
     "unrolled.runtime": [

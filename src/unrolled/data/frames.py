@@ -8,8 +8,6 @@ in npz once a sequence, in a table on each of its rows.
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,7 +18,8 @@ from numpy.typing import NDArray
 
 from unrolled.data.records import read_parquet
 from unrolled.data.table import Table, is_missing, labels, no_column
-from unrolled.errors import DataError
+from unrolled.errors import DataError, InteropError
+from unrolled.interop.archives import read_npz
 
 Array = NDArray[Any]
 
@@ -164,13 +163,13 @@ def _targets_of(name: str, arrays: dict[str, Array], key: str, count: int) -> Ar
 
 
 def _arrays(name: str, content: bytes) -> dict[str, Array]:
+    if content.startswith(b"\x93NUMPY"):
+        raise DataError(f"{name}: one array; expected an npz archive with x")
     try:
-        archive = np.load(io.BytesIO(content), allow_pickle=False)
-        if not isinstance(archive, np.ndarray):
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{name}: not an npz archive of plain arrays: {error}") from None
-    raise DataError(f"{name}: one array; expected an npz archive with x")
+        return read_npz(name, content)
+    except InteropError as error:
+        reason = str(error).removeprefix(f"{name}: ")
+        raise DataError(f"{name}: not an npz archive of plain arrays: {reason}") from None
 
 
 def _array(name: str, arrays: dict[str, Array], key: str) -> Array:
