@@ -30,9 +30,9 @@ PUBLIC = {
     ],
     "unrolled.interop.arrays": ["recurrent"],
     "unrolled.interop.keras": ["CustomLayer", "KerasModel", "load"],
-    "unrolled.interop.pytorch": ["Imported", "load"],
+    "unrolled.interop.pytorch": ["Imported", "export", "load"],
     "unrolled.interop.onnx": ["Exported", "OnnxModel", "describe", "export", "load"],
-    "unrolled.tasks": ["Captioner", "Classifier", "Tagger", "Translator"],
+    "unrolled.tasks": ["Captioner", "Classifier", "Regressor", "Tagger", "Translator"],
     "unrolled.runtime": [
         "Activation",
         "Attention",

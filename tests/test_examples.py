@@ -14,6 +14,7 @@ SAYS = {
     "caption_attributes": "which attribute each word came from:",
     "classify_sentences": "what each word weighed in the label:",
     "layers_in_torch": "The adding problem",
+    "read_signals": "what it thinks of a",
     "runtime_without_torch": "torch was imported: False",
     "tag_questions": "the next best tags of 'rain in oslo':",
     "translate_dates": "which character each written one looked at:",

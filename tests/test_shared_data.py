@@ -61,7 +61,7 @@ def test_french_pronunciations_train(tmp_path: Path) -> None:
 )
 def test_sentences_are_read_whole(name: str, count: int, classes: int) -> None:
     found = sentences(name)
-    assert (len(found), len(set(found.labels))) == (count, classes)
+    assert (len(found), len(set(found.targets))) == (count, classes)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_sentences_in_latin_1_are_refused_with_their_byte_and_row(name: str, pla
 
 def test_sentences_train_from_a_file_of_columns(tmp_path: Path) -> None:
     found = sentences("stsa.binary.dev").take(range(0, 872, 4))
-    rows = zip(found.labels, found.texts, strict=True)
+    rows = zip(found.targets, found.inputs, strict=True)
     path = tmp_path / "reviews.tsv"
     path.write_text("label\ttext\n" + "".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
     table = read_table(path, columns=["text", "label"])
     data = Examples(texts(table, "text"), labels(table, "label"), table.path, table.rows)
-    assert list(data.texts) == list(found.texts)
+    assert list(data.inputs) == list(found.inputs)
     fitted = train_classifier(data, tiny.classify_options(), tiny.training(epochs=1))
     assert fitted.config.data.source_vocabulary.tokens == "word"
     assert 0 <= fitted.metrics["accuracy"] <= 1

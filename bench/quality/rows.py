@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bench.quality import caption, classify, tag, translate
+from bench.quality import caption, classify, synthetic, tag, translate
 from bench.quality.row import Row
 
 
 def rows() -> list[Row]:
     """Return all rows."""
-    return [*translate.rows(), *classify.rows(), *tag.rows(), *caption.rows()]
+    every = (translate, classify, tag, synthetic, caption)
+    return [row for task in every for row in task.rows()]

@@ -22,7 +22,7 @@ Init = Literal["torch", "orthogonal"]
 AttentionKind = Literal["additive", "dot", "general", "concat"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Tokens = Literal["char", "word", "bpe"]
-Task = Literal["classify", "translate", "tag", "caption"]
+Task = Literal["classify", "translate", "tag", "regress", "caption"]
 CaptionInputs = Literal["vector", "regions", "attributes"]
 Condition = Literal["first", "every", "attend"]
 TagHead = Literal["crf", "softmax"]
@@ -108,16 +108,54 @@ class AttentionSpec(Struct, frozen=True, kw_only=True):
     size: int = 0
 
 
-class ClassifierSpec(Struct, frozen=True, kw_only=True, tag="classify", tag_field="task"):
-    """Tokens -> embedding -> recurrent stack -> pooling -> linear -> classes (many to one)."""
+class PooledSpec(Struct, frozen=True, kw_only=True):
+    """Tokens -> embedding -> recurrent stack -> pooling -> linear: one answer for a sequence.
 
-    vocab_size: int
-    embedding_size: int
+    With `frame_size` above 0 a step is that many numbers instead of a token. With `mask_missing` a
+    number may be missing (NaN): the stack then reads 0 in its place, which is the mean of the
+    training data, and beside the numbers as many indicators that are 1 where one is missing.
+    """
+
     recurrent: RecurrentSpec
-    num_classes: int
+    vocab_size: int = 0
+    embedding_size: int = 0
+    frame_size: int = 0
+    mask_missing: bool = False
     pooling: Pooling = "attention"
     attention: AttentionSpec | None = None
     dropout: float = 0.0
+
+    @property
+    def step_size(self) -> int:
+        """Width of what the stack reads a step."""
+        return self.frame_size * (2 if self.mask_missing else 1) or self.embedding_size
+
+
+class ClassifierSpec(PooledSpec, frozen=True, kw_only=True, tag="classify", tag_field="task"):
+    """A sequence to its class, or to each of its labels (many to one).
+
+    A softmax over the classes; with `multi_label` a sigmoid each, and a threshold each from which
+    on the label is given.
+    """
+
+    num_classes: int
+    multi_label: bool = False
+
+    @property
+    def num_outputs(self) -> int:
+        """C, one a class."""
+        return self.num_classes
+
+
+class RegressorSpec(PooledSpec, frozen=True, kw_only=True, tag="regress", tag_field="task"):
+    """A sequence to real numbers (many to one), standardised inside and undone in answers."""
+
+    num_targets: int = 1
+
+    @property
+    def num_outputs(self) -> int:
+        """K, one a target."""
+        return self.num_targets
 
 
 class TranslatorSpec(Struct, frozen=True, kw_only=True, tag="translate", tag_field="task"):
@@ -213,7 +251,7 @@ class CaptionerSpec(Struct, frozen=True, kw_only=True, tag="caption", tag_field=
     dropout: float = 0.0
 
 
-NetworkSpec = ClassifierSpec | TranslatorSpec | TaggerSpec | CaptionerSpec
+NetworkSpec = ClassifierSpec | TranslatorSpec | TaggerSpec | RegressorSpec | CaptionerSpec
 DecoderSpec = TranslatorSpec | CaptionerSpec
 
 
@@ -235,6 +273,9 @@ class TrainSpec(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, description="Fill batches to this many tokens, padding included (0: off)."),
     ] = 0
+    accumulate: Annotated[
+        int, Meta(ge=1, description="Batches whose gradients are added up for one step.")
+    ] = 1
     optimizer: Annotated[
         Literal["adamw", "sgd"], Meta(description="AdamW, or SGD with momentum.")
     ] = "adamw"
@@ -281,6 +322,9 @@ class TrainSpec(Struct, frozen=True, kw_only=True):
     validation_limit: Annotated[
         int, Meta(ge=0, description="Validate on at most this many examples an epoch (0: all).")
     ] = 0
+    validate_every: Annotated[
+        int, Meta(ge=0, description="Validate every so many steps too, within epochs (0: off).")
+    ] = 0
     seed: Annotated[int, Meta(ge=0, description="Seeds weights, order, dropout, splits.")] = 0
     engine: Annotated[
         Engine, Meta(description="What computes the recurrent layers in training.")
@@ -316,11 +360,39 @@ class CaptioningSpec(Struct, frozen=True, kw_only=True):
     longest: int = 50
 
 
+class FramesSpec(Struct, frozen=True, kw_only=True):
+    """How sequences of frames are read from a table that has a row a step.
+
+    `features` are the columns of a frame, in order. `sequence` names the column that groups the
+    rows (empty: every row is a sequence of one step), `time` the one that orders them there
+    (empty: they are in order). A missing number is an error unless `mask_missing`.
+    """
+
+    features: tuple[str, ...] = ()
+    sequence: str = ""
+    time: str = ""
+    mask_missing: bool = False
+
+
+class LabelsSpec(Struct, frozen=True, kw_only=True):
+    """How a classifier's labels were read and weighed.
+
+    An example may have several labels where `several`, in a text with `separator` between them.
+    `class_weights` multiply the loss of each class in training (empty: all alike).
+    """
+
+    several: bool = False
+    separator: str = ";"
+    class_weights: tuple[float, ...] = ()
+
+
 class DataSpec(Struct, frozen=True, kw_only=True):
     """Which columns were read and how, so that a model reads new files the same way.
 
-    `source` and `target` are column names; for the classifier the target is the label.
-    Sequences longer than `max_length` units are cut there, and the cuts are counted and reported.
+    `source` and `target` are column names; for the classifier the target is the label, for the
+    regressor `targets` are one or more. `frames` says how numbers are read in the place of text.
+    Sequences longer than `max_length` units are cut there, and the cuts are counted and reported;
+    with 0 none is.
     """
 
     source: str = "source"
@@ -330,6 +402,9 @@ class DataSpec(Struct, frozen=True, kw_only=True):
     max_length: int = 400
     tagging: TaggingSpec | None = None
     captioning: CaptioningSpec | None = None
+    frames: FramesSpec | None = None
+    labels: LabelsSpec = LabelsSpec()
+    targets: tuple[str, ...] = ()
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True):

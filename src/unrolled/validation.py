@@ -14,7 +14,9 @@ from unrolled.spec import (
     ClassifierSpec,
     DecoderSpec,
     NetworkSpec,
+    PooledSpec,
     RecurrentSpec,
+    RegressorSpec,
     TaggerSpec,
     TranslatorSpec,
 )
@@ -26,6 +28,9 @@ def check_network(spec: NetworkSpec) -> None:
     """Raise `ConfigError`, naming the field and what was expected, where sizes do not fit."""
     if isinstance(spec, ClassifierSpec):
         _check_classifier(spec)
+    elif isinstance(spec, RegressorSpec):
+        _check_sizes(num_targets=spec.num_targets)
+        _check_pooled(spec)
     elif isinstance(spec, TaggerSpec):
         _check_tagger(spec)
     elif isinstance(spec, CaptionerSpec):
@@ -110,17 +115,25 @@ def _check_attention(spec: AttentionSpec, query_size: int | None, key_size: int)
 
 
 def _check_classifier(spec: ClassifierSpec) -> None:
-    _check_sizes(embedding_size=spec.embedding_size, vocab_size=spec.vocab_size - NUM_SPECIALS + 1)
-    if spec.num_classes < 2:
-        raise ConfigError(f"num_classes is {spec.num_classes}, expected 2 or more.")
+    least = 1 if spec.multi_label else 2
+    if spec.num_classes < least:
+        raise ConfigError(f"num_classes is {spec.num_classes}, expected {least} or more.")
+    _check_pooled(spec)
+
+
+def _check_pooled(spec: PooledSpec) -> None:
+    if spec.frame_size:
+        _check_sizes(frame_size=spec.frame_size)
+        _expect("embedding_size", spec.embedding_size, 0, "the inputs are frames, not tokens")
+    else:
+        _expect("mask_missing", spec.mask_missing, False, "tokens are never missing")
+        sizes = {"vocab_size": spec.vocab_size - NUM_SPECIALS + 1}
+        _check_sizes(embedding_size=spec.embedding_size, **sizes)
     _check_recurrent("recurrent", spec.recurrent)
     _check_rate("dropout", spec.dropout)
-    _expect(
-        "recurrent.input_size",
-        spec.recurrent.input_size,
-        spec.embedding_size,
-        "the first layer reads the embedding",
-    )
+    reads = "a frame" if spec.frame_size else "the embedding"
+    found, because = spec.recurrent.input_size, f"the first layer reads {reads}"
+    _expect("recurrent.input_size", found, spec.step_size, because)
     if spec.pooling == "attention":
         if spec.attention is None:
             raise ConfigError("pooling is 'attention' but attention is not given.")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from unrolled.cli.common import write_json
+
+# More classes than this are told by --json and --report only.
+MOST_LISTED = 60
 
 
 @click.command(name="evaluate")
@@ -18,6 +22,11 @@ from unrolled.cli.common import write_json
 @click.option("--target", help="Column of the label or target [default: as in training].")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Write a page too: metrics, confusion matrix, each class (classify, regress).",
+)
 def command(
     model: str,
     data: str,
@@ -26,6 +35,7 @@ def command(
     target: str | None,
     beam: int,
     as_json: bool,
+    report: Path | None,
 ) -> None:
     """Measure MODEL on the labelled rows of DATA.
 
@@ -37,6 +47,8 @@ def command(
     loaded = load(model)
     examples = read_examples(loaded, data, format=kind, source=source, target=target)
     metrics = evaluate_examples(loaded, examples, beam=beam)
+    if report is not None:
+        _write_report(report, loaded, Path(model).name, data, metrics)
     if as_json:
         write_json(metrics)
     else:
@@ -45,12 +57,14 @@ def command(
 
 def _table(metrics: dict[str, Any]) -> str:
     """Return the metrics as lines; rates in %, the confusion matrix with its classes."""
-    percent = ("per", "wer", "macro_f1", "span_f1", "span_precision", "span_recall")
+    percent = ("per", "wer", "span_precision", "span_recall", "micro_precision", "micro_recall")
     width = max(16, *(len(name) + 1 for name in metrics))
     lines = []
     for name, value in metrics.items():
-        if name in percent or name.endswith("accuracy"):
+        if name in percent or name.endswith(("accuracy", "_f1")):
             lines.append(f"{name:<{width}}{100 * value:8.2f} %")
+        elif name in ("mae", "rmse"):
+            lines.append(f"{name:<{width}}{value:8.4g}")
         elif isinstance(value, float):
             lines.append(f"{name:<{width}}{value:8.3f}")
         elif isinstance(value, (int, str)):
@@ -59,13 +73,39 @@ def _table(metrics: dict[str, Any]) -> str:
         lines += ["", *_spans(metrics["span_types"])]
     if "confusion" in metrics and len(metrics["classes"]) <= 20:
         lines += ["", *_confusion(metrics["confusion"], metrics["classes"])]
+    if "per_class" in metrics and len(metrics["per_class"]) <= MOST_LISTED:
+        lines += ["", *_spans(metrics["per_class"], "class")]
+    if len(metrics.get("per_target", ())) > 1:
+        lines += ["", *_targets(metrics["per_target"])]
     return "\n".join(lines) + "\n"
 
 
-def _spans(types: dict[str, dict[str, Any]]) -> list[str]:
+def _write_report(path: Path, model: Any, name: str, data: str, metrics: dict[str, Any]) -> None:
+    from unrolled.errors import ConfigError
+    from unrolled.explain import report
+    from unrolled.runtime.model import ClassifierModel, RegressorModel
+
+    if not isinstance(model, (ClassifierModel, RegressorModel)):
+        raise ConfigError("--report is for classifiers and regressors; explain writes other pages")
+    page = report.classification_report(f"{name} on {Path(data).name}", [], metrics=metrics)
+    report.write_report(path, page)
+
+
+def _targets(report: dict[str, dict[str, float]]) -> list[str]:
+    width = max(16, *(len(name) + 1 for name in report))
+    keys = ("mae", "rmse", "r2", "spearman")
+    head = f"{'target':<{width}}" + "".join(f"{key:>12}" for key in keys)
+    body = [
+        f"{name:<{width}}" + "".join(f"{each[key]:12.4g}" for key in keys)
+        for name, each in report.items()
+    ]
+    return [head, *body]
+
+
+def _spans(types: dict[str, dict[str, Any]], what: str = "span") -> list[str]:
     width = max(16, *(len(name) + 1 for name in types)) if types else 16
     names = ("f1", "precision", "recall", "count")
-    head = f"{'span':<{width}}" + "".join(f"{name:>12}" for name in names)
+    head = f"{what:<{width}}" + "".join(f"{name:>12}" for name in names)
     body = [
         f"{name:<{width}}"
         + "".join(f"{100 * rates[key]:10.2f} %" for key in names[:3])

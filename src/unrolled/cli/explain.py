@@ -13,7 +13,10 @@ from unrolled.cli.common import say, write_json
 
 @click.command(name="explain")
 @click.argument("model", type=click.Path())
-@click.argument("texts", nargs=-1, required=True)
+@click.argument("texts", nargs=-1)
+@click.option("--data", "data", type=click.Path(), help="File of sequences, in place of TEXTS.")
+@click.option("--format", "kind", help="Of --data: csv, npz ... (else by the ending).")
+@click.option("--rows", default="1-5", show_default=True, help="Of --data: 3 or 1-5 or 2,7.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -28,6 +31,9 @@ from unrolled.cli.common import say, write_json
 def command(
     model: str,
     texts: tuple[str, ...],
+    data: str | None,
+    kind: str | None,
+    rows: str,
     out: Path,
     png: Path | None,
     beam: int,
@@ -37,8 +43,9 @@ def command(
     """Show what MODEL looked at in each of TEXTS, as one HTML page that needs no network.
 
     A translator's page shows which source unit each written unit came from; a classifier's, what
-    each part of the text weighed in the label; a tagger's, how likely each tag of each word is. For
-    a captioner give a file instead of texts: its page shows what each word came from.
+    each part of the text weighed in the label, and its confusion matrix; a tagger's, how likely
+    each tag of each word is. A model of numbers takes its sequences from --data.
+    For a captioner give a file in the place of texts: its page shows what each word came from.
 
     Example: unrolled explain model/ "some text" --out report.html
     """
@@ -48,14 +55,20 @@ def command(
     from unrolled.explain.explanation import examples_of
     from unrolled.explain.tagging import tagged_examples, tagging_report
     from unrolled.runtime.captioner_model import CaptionerModel
-    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.model import ClassifierModel, RegressorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
+    if not texts and data is None:
+        raise click.UsageError("Missing argument 'TEXTS...'.")
     loaded = load(model)
+    if data is not None and not isinstance(loaded, (ClassifierModel, RegressorModel)):
+        raise click.UsageError("--data is for classifiers and regressors; give TEXTS")
     if isinstance(loaded, TaggerModel):
         examples = tagged_examples(loaded, _words(loaded, texts))
     elif isinstance(loaded, CaptionerModel):
         examples = captioning.examples(loaded, texts, beam)
+    elif isinstance(loaded, (ClassifierModel, RegressorModel)):
+        examples = _explained(loaded, texts, data, kind, rows)
     else:
         examples = examples_of(loaded, list(texts), beam=beam)
     log, metrics = _history(Path(model))
@@ -65,7 +78,7 @@ def command(
         page = tagging_report(title, examples, log=log, metrics=metrics)
     elif isinstance(loaded, CaptionerModel):
         page = captioning_report(title, examples, log=log, metrics=metrics)
-    elif isinstance(loaded, ClassifierModel):
+    elif isinstance(loaded, (ClassifierModel, RegressorModel)):
         page = report.classification_report(title, examples, log=log, metrics=metrics)
     else:
         page = report.translation_report(title, examples, log=log, metrics=metrics)
@@ -77,6 +90,39 @@ def command(
     else:
         sys.stdout.writelines(f"{e['predicted']}\n" for e in examples)
     say(f"the report is in {out}", quiet=quiet)
+
+
+def _explained(
+    model: Any, texts: tuple[str, ...], data: str | None, kind: str | None, rows: str
+) -> list[dict[str, Any]]:
+    """Return what the page shows of the texts, or of some sequences of a file."""
+    from unrolled.data.examples import read_examples
+    from unrolled.errors import DataError
+    from unrolled.explain.explanation import examples_of
+
+    if data is None:
+        if model.reads_frames:
+            raise DataError("explain takes texts; this model reads frames of numbers: give --data")
+        return examples_of(model, list(texts))
+    found = read_examples(data, model.config.data, format=kind, answered=False)
+    chosen = _chosen(rows, len(found))
+    return examples_of(model, [found.inputs[i] for i in chosen])
+
+
+def _chosen(rows: str, count: int) -> list[int]:
+    """Return the places that `--rows` names, from 0; ConfigError where it names none."""
+    from unrolled.errors import ConfigError
+
+    places: list[int] = []
+    for part in rows.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ConfigError(f"--rows {rows}: expected numbers such as 3 or 1-5 or 2,7")
+        places += range(int(first) - 1, min(int(last or first), count))
+    found = [place for place in places if 0 <= place < count]
+    if not found:
+        raise ConfigError(f"--rows {rows}: the file has sequences 1 to {count}")
+    return found
 
 
 def _words(model: Any, texts: tuple[str, ...]) -> list[list[str]]:
@@ -92,15 +138,11 @@ def _words(model: Any, texts: tuple[str, ...]) -> list[list[str]]:
 
 
 def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the training log and the metrics of a model folder, as far as it holds them."""
+    """Return the log, its epochs' gradient flow in it, and the metrics of a model folder."""
     from unrolled import artifact
+    from unrolled.train.history import read_history
 
-    log_path = folder / artifact.TRAINING / "log.jsonl"
-    log = []
-    if log_path.exists():
-        lines = log_path.read_bytes().splitlines()
-        log = [artifact.decode_json(line, log_path) for line in lines]
-    return log, dict(artifact.load(folder).metrics)
+    return read_history(folder), dict(artifact.load(folder).metrics)
 
 
 def _draw(path: Path, example: dict[str, Any]) -> None:

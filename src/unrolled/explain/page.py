@@ -58,6 +58,7 @@ td.number, th.number { text-align: right; white-space: nowrap; }
   background: var(--accent); border-radius: 2px; }
 summary { cursor: pointer; padding: .35rem 0; color: var(--soft); }
 ul { padding-left: 1.2rem; margin: .5rem 0; }
+.plain { white-space: pre-wrap; font: inherit; max-width: 46rem; }
 .read { font-size: 1.1rem; line-height: 2; white-space: pre-wrap; max-width: 46rem; }
 .read span { background: rgba(var(--accent-rgb), var(--w)); color: var(--in); padding: .15em 0;
   border-radius: 3px; } .read span.strong { color: var(--on); }
@@ -102,6 +103,11 @@ def percent(share: float, digits: int = 0) -> str:
 def paragraph(content: str, *, kind: str = "") -> str:
     """Return one paragraph."""
     return f"<p{_kind(kind)}>{text(content)}</p>"
+
+
+def preformatted(content: str) -> str:
+    """Return text whose lines stay as they are."""
+    return f'<pre class="plain">{text(content)}</pre>'
 
 
 def bullets(items: Sequence[str]) -> str:

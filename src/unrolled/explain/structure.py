@@ -13,6 +13,7 @@ from unrolled.spec import (
     ModelConfig,
     NetworkSpec,
     RecurrentSpec,
+    RegressorSpec,
     TaggerSpec,
     TranslatorSpec,
 )
@@ -39,15 +40,10 @@ def describe(config: ModelConfig) -> str:
     """Return what the model is, in a few lines of words."""
     spec = config.network
     if isinstance(spec, ClassifierSpec):
-        pooled: str = spec.pooling
-        if spec.attention is not None:
-            pooled = f"{spec.attention.kind} attention"
-        lines = [
-            f"classify: {spec.vocab_size} {config.data.source_vocabulary.tokens}s in the "
-            f"vocabulary, {spec.num_classes} classes",
-            f"embedding of {spec.embedding_size}, {stack_words(spec.recurrent)}, "
-            f"pooled by {pooled}",
-        ]
+        kind = "labels, any number of them" if spec.multi_label else "classes"
+        lines = _describe_pooled(spec, config, f"{spec.num_classes} {kind}")
+    elif isinstance(spec, RegressorSpec):
+        lines = _describe_pooled(spec, config, ", ".join(config.data.targets))
     elif isinstance(spec, TaggerSpec):
         lines = _describe_tagger(spec, config)
     elif isinstance(spec, CaptionerSpec):
@@ -89,6 +85,21 @@ def _conditioned(spec: CaptionerSpec) -> str:
     )
 
 
+def _describe_pooled(
+    spec: ClassifierSpec | RegressorSpec, config: ModelConfig, answers: str
+) -> list[str]:
+    pooled = spec.pooling if spec.attention is None else f"{spec.attention.kind} attention"
+    reads = f"{spec.vocab_size} {config.data.source_vocabulary.tokens}s in the vocabulary"
+    embedded = f"embedding of {spec.embedding_size}, "
+    if spec.frame_size:
+        masked = ", and which are missing" if spec.mask_missing else ""
+        reads, embedded = f"{spec.frame_size} numbers a step{masked}", ""
+    return [
+        f"{config.task}: {reads}, {answers}",
+        f"{embedded}{stack_words(spec.recurrent)}, pooled by {pooled}",
+    ]
+
+
 def _describe_tagger(spec: TaggerSpec, config: ModelConfig) -> list[str]:
     tagging = config.data.tagging
     scheme = "" if tagging is None or tagging.scheme == "none" else f" in {tagging.scheme.upper()}"
@@ -123,8 +134,8 @@ def draw(spec: NetworkSpec) -> str:
 
     `->` carries the state to the next step, `<->` in both directions.
     """
-    if isinstance(spec, ClassifierSpec):
-        return _draw_classifier(spec)
+    if isinstance(spec, (ClassifierSpec, RegressorSpec)):
+        return _draw_pooled(spec)
     if isinstance(spec, TaggerSpec):
         return _draw_tagger(spec)
     if isinstance(spec, CaptionerSpec):
@@ -132,7 +143,7 @@ def draw(spec: NetworkSpec) -> str:
     return _draw_translator(spec)
 
 
-def _draw_classifier(spec: ClassifierSpec) -> str:
+def _draw_pooled(spec: ClassifierSpec | RegressorSpec) -> str:
     steps = ["x[1]", "x[2]", "x[T]"]
     body = _stack(spec.recurrent, steps)
     width = max(map(len, body))
@@ -142,10 +153,14 @@ def _draw_classifier(spec: ClassifierSpec) -> str:
         "mean": "mean over time",
         "max": "maximum over time",
     }[spec.pooling]
+    count = spec.num_outputs
+    answers = f"{count} number{'s' if count > 1 else ''}"
+    if isinstance(spec, ClassifierSpec):
+        answers = f"{count} labels, each by itself" if spec.multi_label else f"{count} classes"
     top = [
-        f"{spec.num_classes} classes",
+        answers,
         "^",
-        f"linear {spec.recurrent.output_size} -> {spec.num_classes}",
+        f"linear {spec.recurrent.output_size} -> {count}",
         "^",
         pooled,
     ]

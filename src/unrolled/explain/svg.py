@@ -39,11 +39,13 @@ def heat_map(
     target_title: str,
     source_title: str,
     description: str,
+    numbers: Sequence[Sequence[str]] | None = None,
 ) -> str:
     """Draw weights [T, S] as a grid: target tokens down, source tokens across, dark is heavy.
 
     Each row's largest weight is framed. Cells hold their weight as a number where there is room,
-    and always as a tooltip. `description` is what a screen reader says.
+    and always as a tooltip; `numbers` [T, S] stand in the place of the weights. `description` is
+    what a screen reader says.
     """
     columns, rows = [short(token) for token in source], [short(token) for token in target]
     numbered = len(columns) <= MOST_NUMBERED_COLUMNS
@@ -62,9 +64,19 @@ def heat_map(
         best = int(weights[t].argmax())
         for s in range(len(columns)):
             tip = f"{shown(target[t])} ← {shown(source[s])}: {weights[t, s]:.3f}"
+            number = None if numbers is None else numbers[t][s]
+            if number:
+                tip += f" ({number})"
             place = (left + s * cell, top + t * cell, cell)
             parts.append(
-                _cell(float(weights[t, s]), place, tip, framed=s == best, numbered=numbered)
+                _cell(
+                    float(weights[t, s]),
+                    place,
+                    tip,
+                    framed=s == best,
+                    numbered=numbered,
+                    number=number,
+                )
             )
     across, down = f"{source_title} →", f"← {target_title}"
     full_width = left + max(len(columns) * cell + right, width(across) * FONT)
@@ -83,7 +95,13 @@ def _column_label(label: str, x: float, y: float, slanted: bool) -> str:
 
 
 def _cell(
-    weight: float, place: tuple[float, float, int], tip: str, *, framed: bool, numbered: bool
+    weight: float,
+    place: tuple[float, float, int],
+    tip: str,
+    *,
+    framed: bool,
+    numbered: bool,
+    number: str | None = None,
 ) -> str:
     x, y, size = place
     frame = ' class="peak"' if framed else ""
@@ -92,9 +110,9 @@ def _cell(
         f' width="{size - 2}" height="{size - 2}" rx="3" fill="var(--accent)"'
         f' fill-opacity="{min(max(weight, 0.0), 1.0):.3f}"/>'
     )
-    if numbered and weight >= NUMBERED_FROM:
+    if numbered and (weight >= NUMBERED_FROM if number is None else number):
         kind = "on" if weight >= STRONG else "in"
-        number = f"{weight:.2f}"
+        number = f"{weight:.2f}" if number is None else number
         box += _text(number, x + size / 2, y + size / 2, "middle", kind=kind, extra=CENTRED)
     return box + "</g>"
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from unrolled.nn.captioner import Captioner
-from unrolled.nn.heads import Classifier
+from unrolled.nn.heads import Classifier, Regressor
 from unrolled.nn.tagger import Tagger
 from unrolled.nn.translator import Translator
-from unrolled.spec import CaptionerSpec, ClassifierSpec, Engine, NetworkSpec, TaggerSpec
+from unrolled.spec import (
+    CaptionerSpec,
+    ClassifierSpec,
+    Engine,
+    NetworkSpec,
+    RegressorSpec,
+    TaggerSpec,
+)
 
 
 def build(
     spec: NetworkSpec, *, engine: Engine = "auto"
-) -> Classifier | Translator | Tagger | Captioner:
+) -> Classifier | Regressor | Translator | Tagger | Captioner:
     """Return the module that `spec` names, its weights fresh.
 
     Raises ConfigError where the spec's sizes do not fit together.
     """
     if isinstance(spec, ClassifierSpec):
         return Classifier(spec, engine=engine)
+    if isinstance(spec, RegressorSpec):
+        return Regressor(spec, engine=engine)
     if isinstance(spec, TaggerSpec):
         return Tagger(spec, engine=engine)
     if isinstance(spec, CaptionerSpec):

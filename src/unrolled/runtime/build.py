@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from unrolled.runtime.captioner import CaptionerNetwork
-from unrolled.runtime.heads import ClassifierNetwork
+from unrolled.runtime.heads import ClassifierNetwork, RegressorNetwork
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.weights import Weights
-from unrolled.spec import CaptionerSpec, ClassifierSpec, NetworkSpec, TaggerSpec
+from unrolled.spec import CaptionerSpec, ClassifierSpec, NetworkSpec, RegressorSpec, TaggerSpec
 
 
 def build(
     spec: NetworkSpec, weights: Weights
-) -> ClassifierNetwork | TranslatorNetwork | TaggerNetwork | CaptionerNetwork:
+) -> ClassifierNetwork | RegressorNetwork | TranslatorNetwork | TaggerNetwork | CaptionerNetwork:
     """Return the network that `spec` names over `weights`, whose names are those of `unrolled.nn`.
 
     Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing or
@@ -20,6 +20,8 @@ def build(
     """
     if isinstance(spec, ClassifierSpec):
         return ClassifierNetwork(spec, weights)
+    if isinstance(spec, RegressorSpec):
+        return RegressorNetwork(spec, weights)
     if isinstance(spec, TaggerSpec):
         return TaggerNetwork(spec, weights)
     if isinstance(spec, CaptionerSpec):

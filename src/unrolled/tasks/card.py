@@ -12,6 +12,7 @@ DESCRIPTIONS = {
     "translate": "reads one sequence and writes another",
     "caption": "reads numbers or attributes and writes a text about them",
     "tag": "reads a sequence and tags every step of it",
+    "regress": "reads a sequence and gives numbers for it",
 }
 
 
@@ -23,7 +24,9 @@ def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     )
     made = ", ".join(f"{name} {version}" for name, version in config.versions.items())
-    training = config.training
+    training, frames = config.training, config.data.frames
+    read = frames.features if frames is not None else (config.data.source,)
+    columns = ", ".join(f"`{name}`" for name in read)
     return f"""---
 library_name: unrolled
 tags: [recurrent, {config.task}]
@@ -31,7 +34,7 @@ tags: [recurrent, {config.task}]
 
 # A model that {DESCRIPTIONS[config.task]}
 
-Trained by `unrolled train {config.task}` on the columns `{config.data.source}` and
+Trained by `unrolled train {config.task}` on the columns {columns} and
 `{config.data.target}`.
 
 ## Validation

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import numpy as np
 
+from unrolled.data import examples as pooled
 from unrolled.data.captions import Described, read_described
-from unrolled.data.read import labels, read_pairs, read_table, texts
+from unrolled.data.read import read_pairs, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.errors import DataError
 from unrolled.runtime.captioner_model import CaptionerModel
-from unrolled.runtime.model import ClassifierModel, Model, TranslatorModel
+from unrolled.runtime.model import ClassifierModel, Model, RegressorModel, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
-from unrolled.spec import VocabularySpec
-from unrolled.train.metrics import bleu, class_metrics, group_references, sequence_error_rates
+from unrolled.spec import DataSpec, VocabularySpec
+from unrolled.train.metrics import (
+    bleu,
+    class_metrics,
+    group_references,
+    label_metrics,
+    regression_metrics,
+    sequence_error_rates,
+)
 from unrolled.train.spans import span_metrics
 
 
@@ -28,7 +37,7 @@ class Labelled(NamedTuple):
     where: list[str]
 
 
-Examples = Labelled | Sequences | Described
+Examples = Labelled | Sequences | pooled.Examples | Described
 
 
 def read_examples(
@@ -45,14 +54,24 @@ def read_examples(
     if isinstance(model, CaptionerModel):
         return read_described_by(model, data, format=format, source=source, target=target)
     names = (source or model.config.data.source, target or model.config.data.target)
-    if isinstance(model, ClassifierModel):
-        table = read_table(data, columns=names, format=format)
-        wanted = labels(table, names[1])
-    else:
-        table = read_pairs(data, *names, format=format)
-        wanted = texts(table, names[1])
+    if isinstance(model, (ClassifierModel, RegressorModel)):
+        return pooled.read_examples(data, _reading(model, source, target), format=format)
+    table = read_pairs(data, *names, format=format)
     where = [table.where(i, names[1]) for i in range(len(table))]
-    return Labelled(texts(table, names[0]), wanted, where)
+    return Labelled(texts(table, names[0]), texts(table, names[1]), where)
+
+
+def _reading(
+    model: ClassifierModel | RegressorModel, source: str | None, target: str | None
+) -> DataSpec:
+    """Return how the model's files are read, with other columns where they are given."""
+    data = model.config.data
+    changes: dict[str, Any] = {"source": source} if source else {}
+    if target:
+        changes["target"] = target
+        if data.targets:
+            changes["targets"] = tuple(name.strip() for name in target.split(","))
+    return msgspec.structs.replace(data, **changes)
 
 
 def read_sentences(
@@ -91,9 +110,11 @@ def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dic
         return evaluate_tagger(model, cast("Sequences", examples))
     if isinstance(model, CaptionerModel):
         return evaluate_captioner(model, cast("Described", examples), beam=beam)
-    table = cast("Labelled", examples)
     if isinstance(model, ClassifierModel):
-        return evaluate_classifier(model, table.sources, table.targets, table.where)
+        return evaluate_classifier(model, cast("pooled.Examples", examples))
+    if isinstance(model, RegressorModel):
+        return evaluate_regressor(model, cast("pooled.Examples", examples))
+    table = cast("Labelled", examples)
     return evaluate_translator(model, table.sources, table.targets, beam=beam)
 
 
@@ -106,9 +127,12 @@ def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
         return list(zip(tags, intents, strict=True))
     if isinstance(model, CaptionerModel):
         return model.predict(cast("Described", examples).inputs, beam=beam)
-    sources = cast("Labelled", examples).sources
     if isinstance(model, ClassifierModel):
-        return model.classify(sources).labels
+        return model.classify(cast("pooled.Examples", examples).inputs).labels
+    if isinstance(model, RegressorModel):
+        values, _ = model.regress(cast("pooled.Examples", examples).inputs)
+        return [tuple(f"{value:.3g}" for value in row) for row in values]
+    sources = cast("Labelled", examples).sources
     return [best[0].text for best in model.translate(sources, beam=beam).answers]
 
 
@@ -175,18 +199,37 @@ def evaluate_captioner(
     return {**metrics, "log_loss": float(-told.sum() / max(steps, 1)), **counts}
 
 
-def evaluate_classifier(
-    model: ClassifierModel, texts: Sequence[str], labels: Sequence[str], where: Sequence[str]
-) -> dict[str, Any]:
-    """Return accuracy, macro F1, log loss and confusion matrix.
+def evaluate_classifier(model: ClassifierModel, examples: pooled.Examples) -> dict[str, Any]:
+    """Return accuracy, macro F1, log loss, confusion matrix and each class's precision and recall.
 
-    `where` names the place of each example; a label the model does not know is a DataError there.
+    With several labels an example, micro and macro F1 and each label's. A label that the model does
+    not know is a DataError that names its place.
     """
     names: LabelVocabulary = model.labels
-    ids = [names.index(label, where=place) for label, place in zip(labels, where, strict=True)]
-    found = model.classify(list(texts))
-    metrics = class_metrics(found.probabilities, np.array(ids, dtype=np.int64), names.labels)
+    found = model.classify(examples.inputs)
+    if model.thresholds is None:
+        ids = names.encode(examples.targets, examples.where_answer)
+        metrics = class_metrics(found.probabilities, ids, names.labels)
+    else:
+        true = np.zeros((len(examples), len(names)))
+        for i, given in enumerate(examples.targets):
+            for label in given:
+                true[i, names.index(label, where=examples.where_answer(i))] = 1
+        metrics = label_metrics(found.probabilities, true, model.thresholds, names.labels)
     return {**metrics, "truncated": len(found.truncated)}
+
+
+def evaluate_regressor(model: RegressorModel, examples: pooled.Examples) -> dict[str, Any]:
+    """Return MAE, RMSE, R2 and Spearman's correlation, of several targets their means and each."""
+    values, truncated = model.regress(examples.inputs)
+    true = np.array(list(examples.targets), dtype=np.float64)
+    if true.shape[1] != len(model.targets):
+        raise DataError(
+            f"{examples.name}: {true.shape[1]} targets a sequence, the model's are "
+            f"{', '.join(model.targets)}"
+        )
+    metrics = regression_metrics(values, true, model.targets)
+    return {**metrics, "truncated": len(truncated)}
 
 
 def evaluate_translator(

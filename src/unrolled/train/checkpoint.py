@@ -31,7 +31,7 @@ class Counters(msgspec.Struct):
     seconds: float = 0.0
     lr: float = 0.0
     loss_sum: float = 0.0
-    loss_count: int = 0
+    loss_count: float = 0
     norm_sum: float = 0.0
     epoch_steps: int = 0
     epoch_clipped: int = 0
