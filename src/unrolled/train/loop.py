@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -55,7 +55,8 @@ class Job:
     `batches(epoch)` depends on nothing but the epoch and the seed; `loss(model, batch, share,
     generator)` returns the mean loss and the number of units it is a mean of; `validate(weights)`
     scores weights through the runtime; `keep(weights, metrics)` stores a new best model, and
-    `recall()` reads it back when a run resumes.
+    `recall()` reads it back when a run resumes. `carried` holds what the loss hands from one batch
+    of an epoch to the next, such as the detached state of truncated BPTT; it is empty at the first.
     """
 
     model: nn.Module
@@ -65,6 +66,7 @@ class Job:
     keep: Callable[[Weights, dict[str, Any]], None]
     recall: Callable[[], Weights]
     signature: str
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Watcher(Protocol):
@@ -150,7 +152,12 @@ class _Run:
 
     def restore(self, path: Path) -> None:
         self.at = checkpoint.restore(
-            path, self.job.model, self.optimizer, self.average, self.job.signature
+            path,
+            self.job.model,
+            self.optimizer,
+            self.average,
+            self.job.signature,
+            self.job.carried,
         )
         if self.at.best_score:
             self.best = self.job.recall()
@@ -158,7 +165,12 @@ class _Run:
     def save(self) -> None:
         if self.folder is not None:
             content = checkpoint.pack(
-                self.job.model, self.optimizer, self.average, self.at, self.job.signature
+                self.job.model,
+                self.optimizer,
+                self.average,
+                self.at,
+                self.job.signature,
+                self.job.carried,
             )
             write_files(self.folder, {LAST: content})
 
@@ -186,6 +198,8 @@ class _Run:
 def _epoch(run: _Run, watchers: Sequence[Watcher], caught: list[int]) -> None:
     batches = run.job.batches(run.at.epoch)
     run.job.model.train()
+    if run.at.batch == 0:
+        run.job.carried.clear()
     while run.at.batch < len(batches) and not run.out_of_time():
         share = run.share(len(batches))
         loss = _step(run, batches[run.at.batch], share)

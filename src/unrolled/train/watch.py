@@ -31,7 +31,7 @@ def describe(record: Mapping[str, Any]) -> str:
     for name, value in record.items():
         if name in RATES:
             parts.append(f"{RATES[name]} {100 * value:.2f} %")
-        elif name in ("log_loss", "bleu"):
+        elif name in ("log_loss", "bleu", "nats", "perplexity"):
             parts.append(f"{name.replace('_', ' ')} {value:.3f}")
     if record.get("clipped_share"):
         parts.append(f"clipped {100 * record['clipped_share']:.0f} %")
