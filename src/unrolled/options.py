@@ -189,21 +189,15 @@ class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
 class GenerateOptions(RecurrentOptions, frozen=True, kw_only=True):
     """Autoregressive: what comes next in a text, in sequences of items, or in frames of music."""
 
-    tokens: Annotated[
-        TokensName, Meta(description="Unit of a text (auto: char).")
-    ] = "auto"
+    tokens: Annotated[TokensName, Meta(description="Unit of a text (auto: char).")] = "auto"
     items: Annotated[str, Meta(description="Key of the items in JSONL.")] = "items"
-    ends: Annotated[
-        bool, Meta(description="Items: learn where a sequence ends, too.")
-    ] = True
+    ends: Annotated[bool, Meta(description="Items: learn where a sequence ends, too.")] = True
     cell: Annotated[CellName, Meta(description="Recurrent cell.")] = "lstm"
     bidirectional: Annotated[
         Literal[False], Meta(description="Always false: what follows is not known.")
     ] = False
     layers: Annotated[int, Meta(ge=1, description="Stacked recurrent layers.")] = 1
-    tied: Annotated[
-        bool, Meta(description="The output shares the embedding's matrix.")
-    ] = False
+    tied: Annotated[bool, Meta(description="The output shares the embedding's matrix.")] = False
     bptt: Annotated[
         int, Meta(ge=1, description="Text: steps that gradients go back; the state goes on.")
     ] = 70

@@ -44,8 +44,8 @@ def command(
     Lines of text give one answer a line. A table comes back as a table: its columns, then
     `prediction` (and `probability`, for a classifier). With --n-best further answers follow in
     tab-separated fields of the line, or in columns `prediction_2` and so on. A tagger answers a
-    line with the tags of its words, and a CoNLL file with the file, its tags filled in. A generator goes
-    on with the whole text, unit by unit; of items it recommends --n-best.
+    line with the tags of its words, and a CoNLL file with the file, its tags filled in. A generator
+    goes on with the whole text, unit by unit; of items it recommends --n-best.
 
     Example: echo recurrent | unrolled predict model/ -
     """

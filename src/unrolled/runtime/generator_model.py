@@ -230,7 +230,7 @@ class GeneratorModel:
         return GeneratorSession(self)
 
     def frames(self, given: Any) -> Array:
-        """Return frames [T, I] checked against the model; raises DataError where they do not fit."""
+        """Return frames [T, I]; raises DataError where they do not fit the model."""
         size = self.network.spec.frame_size
         frames = np.asarray(given, self.network.recurrent.dtype)
         if frames.ndim != 2 or frames.shape[1] != size or not len(frames):
@@ -328,4 +328,3 @@ def frame_losses(network: GeneratorNetwork, frames: Array) -> Array:
 def _sigmoid(x: Array) -> Array:
     positive: Array = np.exp(-np.logaddexp(0, -x))
     return positive
-

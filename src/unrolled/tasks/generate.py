@@ -110,9 +110,7 @@ def train_sequences(
         vocabularies["source"] = Vocabulary.of_words(words, spec)
     plan = _plan(options, training, kind, spec, vocabularies, width, hashes)
     held_out = validation
-    return execute(
-        plan, run, lambda **hooks: _sequence_job(plan, corpus, held_out, run, **hooks)
-    )
+    return execute(plan, run, lambda **hooks: _sequence_job(plan, corpus, held_out, run, **hooks))
 
 
 @dataclass(frozen=True)

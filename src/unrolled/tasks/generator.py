@@ -35,9 +35,7 @@ class Generator(Estimator):
         options, training = self._split_params()
         if isinstance(X, str):
             held = None if validation is None else text_lines(validation)
-            self.artifact_ = train_text(
-                text_lines(X), options, training, validation=held, run=run
-            )
+            self.artifact_ = train_text(text_lines(X), options, training, validation=held, run=run)
         else:
             given = _corpus(X, "the training data")
             frames = isinstance(given.sequences[0], np.ndarray)

@@ -1,7 +1,8 @@
 """Everything that a run needs to go on as if it had never stopped, in one safetensors file.
 
 Tensors: the weights (`model.`), the optimizer's moments (`optimizer.`), the averaged weights
-(`average.`), what is carried from batch to batch (`carried.`) and torch's random state. Counters and the log travel as JSON in the file's metadata.
+(`average.`), what is carried from batch to batch (`carried.`) and torch's random state. Counters
+and the log travel as JSON in the file's metadata.
 """
 
 from __future__ import annotations
