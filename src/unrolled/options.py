@@ -219,7 +219,7 @@ class GenerateOptions(RecurrentOptions, frozen=True, kw_only=True):
     ] = 0.0
 
 
-OPTIONS: dict[Task, type[RecurrentOptions]] = {
+OPTIONS: dict[Task, type[Struct]] = {
     "classify": ClassifyOptions,
     "translate": TranslateOptions,
     "tag": TagOptions,

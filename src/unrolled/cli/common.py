@@ -85,7 +85,8 @@ def _environment(known: list[str]) -> dict[str, str]:
 
     Those of another task are left alone; one that names no key anywhere is an error.
     """
-    everywhere = {n for struct in (*OPTIONS.values(), TrainSpec) for n in defaults(struct)}
+    structs: list[type[Struct]] = [*OPTIONS.values(), TrainSpec]
+    everywhere = {n for struct in structs for n in defaults(struct)}
     found: dict[str, str] = {}
     for variable, value in os.environ.items():
         if not variable.startswith(PREFIX) or variable in ENGINE_VARIABLES:

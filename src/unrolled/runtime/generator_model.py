@@ -94,7 +94,7 @@ class GeneratorModel:
         The end is counted where the model has learned it. Of frames, the sum over all keys.
         """
         one = isinstance(sequences, str) or getattr(sequences, "ndim", 0) == 2
-        many: Sequence[Any] = [sequences] if one else sequences
+        many: Any = [sequences] if one else sequences
         return np.array([-sum(part.sum() for part in self.losses(each)) for each in many])
 
     def losses(self, sequence: Sequenced) -> Iterator[Array]:
