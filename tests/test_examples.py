@@ -12,6 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
     "classify_sentences": "what each word weighed in the label:",
+    "continue_text": "after 'tha':",
     "layers_in_torch": "The adding problem",
     "read_signals": "what it thinks of a",
     "runtime_without_torch": "torch was imported: False",

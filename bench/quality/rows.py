@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from bench.quality import classify, synthetic, tag, translate
+from bench.quality import classify, generate, synthetic, tag, translate
 from bench.quality.row import Row
 
 
 def rows() -> list[Row]:
     """Return all rows."""
-    return [*translate.rows(), *classify.rows(), *tag.rows(), *synthetic.rows()]
+    return [
+        *translate.rows(),
+        *classify.rows(),
+        *tag.rows(),
+        *generate.rows(),
+        *synthetic.rows(),
+    ]

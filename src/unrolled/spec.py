@@ -22,9 +22,10 @@ Init = Literal["torch", "orthogonal"]
 AttentionKind = Literal["additive", "dot", "general", "concat"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Tokens = Literal["char", "word", "bpe"]
-Task = Literal["classify", "translate", "tag", "regress"]
+Task = Literal["classify", "translate", "tag", "regress", "generate"]
 TagHead = Literal["crf", "softmax"]
 Scheme = Literal["none", "bio", "bioes"]
+SequenceKind = Literal["text", "items", "frames"]
 Engine = Literal["auto", "reference", "torch", "native"]
 Precision = Literal["float32", "bf16", "int8"]
 
@@ -220,7 +221,35 @@ class TaggerSpec(Struct, frozen=True, kw_only=True, tag="tag", tag_field="task")
         return self.frame_size or self.embedding_size + spelled
 
 
-NetworkSpec = ClassifierSpec | TranslatorSpec | TaggerSpec | RegressorSpec
+class GeneratorSpec(Struct, frozen=True, kw_only=True, tag="generate", tag_field="task"):
+    """Tokens or frames -> recurrent stack -> what comes next (autoregressive).
+
+    Tokens: embedding -> stack -> linear to E where the stack's width is another and the output is
+    `tied` -> softmax over V. A tied output shares the embedding's matrix (Press and Wolf 2017,
+    section 3). With `frame_size` above 0 a step is that many values of 0 or 1, and what comes next
+    is that many independent probabilities. Dropout acts in training only, as in Merity et al. 2018,
+    section 4: `embedding_dropout` on whole words of the embedding, `input_dropout`, between layers
+    (`recurrent.dropout`) and `dropout` on the output with one mask for all steps of a row, and
+    `weight_dropout` on the recurrent weights.
+    """
+
+    recurrent: RecurrentSpec
+    vocab_size: int = 0
+    embedding_size: int = 0
+    frame_size: int = 0
+    tied: bool = False
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    weight_dropout: float = 0.0
+
+    @property
+    def projected(self) -> bool:
+        """Whether a linear layer stands between the stack and a tied output."""
+        return self.tied and self.recurrent.output_size != self.embedding_size
+
+
+NetworkSpec = ClassifierSpec | TranslatorSpec | TaggerSpec | RegressorSpec | GeneratorSpec
 
 
 class VocabularySpec(Struct, frozen=True, kw_only=True):
@@ -348,6 +377,20 @@ class LabelsSpec(Struct, frozen=True, kw_only=True):
     class_weights: tuple[float, ...] = ()
 
 
+class GenerationSpec(Struct, frozen=True, kw_only=True):
+    """What a generator reads: one text, sequences of items under `items`, or frames.
+
+    A text is one stream; its state is carried through training in steps of `bptt`. Sequences are
+    read each from its own beginning; where `ends`, the model has learned where they end.
+    """
+
+    kind: SequenceKind = "text"
+    items: str = "items"
+    ends: bool = True
+    bptt: int = 70
+    bptt_jitter: float = 0.0
+
+
 class DataSpec(Struct, frozen=True, kw_only=True):
     """Which columns were read and how, so that a model reads new files the same way.
 
@@ -366,6 +409,7 @@ class DataSpec(Struct, frozen=True, kw_only=True):
     frames: FramesSpec | None = None
     labels: LabelsSpec = LabelsSpec()
     targets: tuple[str, ...] = ()
+    generation: GenerationSpec | None = None
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from unrolled.spec import (
     AttentionSpec,
     CharacterSpec,
     ClassifierSpec,
+    GeneratorSpec,
     NetworkSpec,
     PooledSpec,
     RecurrentSpec,
@@ -31,6 +32,8 @@ def check_network(spec: NetworkSpec) -> None:
         _check_pooled(spec)
     elif isinstance(spec, TaggerSpec):
         _check_tagger(spec)
+    elif isinstance(spec, GeneratorSpec):
+        _check_generator(spec)
     else:
         _check_translator(spec)
 
@@ -156,6 +159,31 @@ def _check_characters(spec: CharacterSpec) -> None:
     because = "its first layer reads the embedding of a character"
     found = spec.recurrent.input_size
     _expect("characters.recurrent.input_size", found, spec.embedding_size, because)
+
+
+def _check_generator(spec: GeneratorSpec) -> None:
+    if spec.frame_size:
+        _check_sizes(frame_size=spec.frame_size)
+        because = "a step is a frame, not a token"
+        _expect("embedding_size", spec.embedding_size, 0, because)
+        _expect("vocab_size", spec.vocab_size, 0, because)
+        _expect("tied", spec.tied, False, because)
+    else:
+        _check_sizes(
+            embedding_size=spec.embedding_size, vocab_size=spec.vocab_size - NUM_SPECIALS + 1
+        )
+    _check_recurrent("recurrent", spec.recurrent)
+    for name in ("dropout", "input_dropout", "embedding_dropout", "weight_dropout"):
+        _check_rate(name, getattr(spec, name))
+    _expect(
+        "recurrent.bidirectional", spec.recurrent.bidirectional, False, "what follows is not known"
+    )
+    _expect(
+        "recurrent.input_size",
+        spec.recurrent.input_size,
+        spec.frame_size or spec.embedding_size,
+        "the first layer reads the embedding, or a frame",
+    )
 
 
 def _check_translator(spec: TranslatorSpec) -> None:

@@ -41,12 +41,18 @@ def command(
 
     Example: unrolled evaluate model/ test.csv
     """
+    from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import load
     from unrolled.tasks.evaluate import evaluate_examples, read_examples
 
     loaded = load(model)
-    examples = read_examples(loaded, data, format=kind, source=source, target=target)
-    metrics = evaluate_examples(loaded, examples, beam=beam)
+    if isinstance(loaded, GeneratorModel):
+        from unrolled.cli import generating
+
+        metrics = generating.evaluate(loaded, data, kind)
+    else:
+        examples = read_examples(loaded, data, format=kind, source=source, target=target)
+        metrics = evaluate_examples(loaded, examples, beam=beam)
     if report is not None:
         _write_report(report, loaded, Path(model).name, data, metrics)
     if as_json:
@@ -61,7 +67,7 @@ def _table(metrics: dict[str, Any]) -> str:
     width = max(16, *(len(name) + 1 for name in metrics))
     lines = []
     for name, value in metrics.items():
-        if name in percent or name.endswith(("accuracy", "_f1")):
+        if name in percent or "@" in name or name.endswith(("accuracy", "_f1")):
             lines.append(f"{name:<{width}}{100 * value:8.2f} %")
         elif name in ("mae", "rmse"):
             lines.append(f"{name:<{width}}{value:8.4g}")

@@ -44,13 +44,16 @@ def command(
 
     A translator's page shows which source unit each written unit came from; a classifier's, what
     each part of the text weighed in the label, and its confusion matrix; a tagger's, how likely
-    each tag of each word is. A model of numbers takes its sequences from --data.
+    each tag of each word is; a generator's, how many bits each unit surprised it by. A model of
+    numbers takes its sequences from --data.
 
     Example: unrolled explain model/ "some text" --out report.html
     """
     from unrolled.explain import report
     from unrolled.explain.explanation import examples_of
+    from unrolled.explain.generating import surprise_report, surprised_examples
     from unrolled.explain.tagging import tagged_examples, tagging_report
+    from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import ClassifierModel, RegressorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
@@ -63,6 +66,8 @@ def command(
         examples = tagged_examples(loaded, _words(loaded, texts))
     elif isinstance(loaded, (ClassifierModel, RegressorModel)):
         examples = _explained(loaded, texts, data, kind, rows)
+    elif isinstance(loaded, GeneratorModel):
+        examples = surprised_examples(loaded, list(texts))
     else:
         examples = examples_of(loaded, list(texts), beam=beam)
     log, metrics = _history(Path(model))
@@ -70,6 +75,9 @@ def command(
     if isinstance(loaded, TaggerModel):
         title = f"How {Path(model).name} tagged"
         page = tagging_report(title, examples, log=log, metrics=metrics)
+    elif isinstance(loaded, GeneratorModel):
+        title = f"What surprised {Path(model).name}"
+        page = surprise_report(title, examples, log=log, metrics=metrics)
     elif isinstance(loaded, (ClassifierModel, RegressorModel)):
         page = report.classification_report(title, examples, log=log, metrics=metrics)
     else:

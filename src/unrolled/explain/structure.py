@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from unrolled.spec import (
     ClassifierSpec,
+    GeneratorSpec,
     ModelConfig,
     NetworkSpec,
     RecurrentSpec,
@@ -45,6 +46,8 @@ def describe(config: ModelConfig) -> str:
         lines = _describe_pooled(spec, config, ", ".join(config.data.targets))
     elif isinstance(spec, TaggerSpec):
         lines = _describe_tagger(spec, config)
+    elif isinstance(spec, GeneratorSpec):
+        lines = _describe_generator(spec, config)
     else:
         attention = spec.attention.kind + " attention" if spec.attention else "no attention"
         lines = [
@@ -93,6 +96,19 @@ def _describe_tagger(spec: TaggerSpec, config: ModelConfig) -> list[str]:
     return [*lines, f"{embedded}{stack_words(spec.recurrent)}, {head}"]
 
 
+def _describe_generator(spec: GeneratorSpec, config: ModelConfig) -> list[str]:
+    stack = stack_words(spec.recurrent)
+    if spec.frame_size:
+        return [f"generate: frames of {spec.frame_size} keys", f"{stack}, a sigmoid for each key"]
+    kind = "item" if config.data.generation and config.data.generation.kind == "items" else None
+    unit = kind or config.data.source_vocabulary.tokens
+    tied = ", tied to the embedding" if spec.tied else ""
+    return [
+        f"generate: {spec.vocab_size} {unit}s in the vocabulary",
+        f"embedding of {spec.embedding_size}, {stack}, a softmax{tied}",
+    ]
+
+
 def stack_words(spec: RecurrentSpec) -> str:
     """Return a recurrent stack in words."""
     layers = f"{spec.num_layers} {NAMES[spec.cell]} layer{'s' if spec.num_layers > 1 else ''}"
@@ -110,6 +126,8 @@ def draw(spec: NetworkSpec) -> str:
         return _draw_pooled(spec)
     if isinstance(spec, TaggerSpec):
         return _draw_tagger(spec)
+    if isinstance(spec, GeneratorSpec):
+        return _draw_generator(spec)
     return _draw_translator(spec)
 
 
@@ -153,6 +171,12 @@ def _draw_tagger(spec: TaggerSpec) -> str:
     parts += ["last states of its characters"] if spec.characters else []
     notes = [f"w[t]: {' and '.join(parts)} of word t"] if parts else ["x[t]: frame t"]
     return "\n".join([head, "", *body, "", *notes])
+
+
+def _draw_generator(spec: GeneratorSpec) -> str:
+    body = _stack(spec.recurrent, ["x[0]", "x[1]", "x[T-1]"], outputs=["x[1]", "x[2]", "x[T]"])
+    head = "a sigmoid for each key" if spec.frame_size else "a softmax over what comes next"
+    return "\n".join([head, "", *body])
 
 
 def _draw_translator(spec: TranslatorSpec) -> str:

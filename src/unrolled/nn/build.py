@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from unrolled.nn.generator import Generator
 from unrolled.nn.heads import Classifier, Regressor
 from unrolled.nn.tagger import Tagger
 from unrolled.nn.translator import Translator
-from unrolled.spec import ClassifierSpec, Engine, NetworkSpec, RegressorSpec, TaggerSpec
+from unrolled.spec import (
+    ClassifierSpec,
+    Engine,
+    GeneratorSpec,
+    NetworkSpec,
+    RegressorSpec,
+    TaggerSpec,
+)
+
+Network = Classifier | Regressor | Translator | Tagger | Generator
 
 
-def build(
-    spec: NetworkSpec, *, engine: Engine = "auto"
-) -> Classifier | Regressor | Translator | Tagger:
+def build(spec: NetworkSpec, *, engine: Engine = "auto") -> Network:
     """Return the module that `spec` names, its weights fresh.
 
     Raises ConfigError where the spec's sizes do not fit together.
@@ -21,4 +29,6 @@ def build(
         return Regressor(spec, engine=engine)
     if isinstance(spec, TaggerSpec):
         return Tagger(spec, engine=engine)
+    if isinstance(spec, GeneratorSpec):
+        return Generator(spec, engine=engine)
     return Translator(spec, engine=engine)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from unrolled.runtime.generator import GeneratorNetwork
 from unrolled.runtime.heads import ClassifierNetwork, RegressorNetwork
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.weights import Weights
-from unrolled.spec import ClassifierSpec, NetworkSpec, RegressorSpec, TaggerSpec
+from unrolled.spec import (
+    ClassifierSpec,
+    GeneratorSpec,
+    NetworkSpec,
+    RegressorSpec,
+    TaggerSpec,
+)
+
+Network = (
+    ClassifierNetwork | RegressorNetwork | TranslatorNetwork | TaggerNetwork | GeneratorNetwork
+)
 
 
-def build(
-    spec: NetworkSpec, weights: Weights
-) -> ClassifierNetwork | RegressorNetwork | TranslatorNetwork | TaggerNetwork:
+def build(spec: NetworkSpec, weights: Weights) -> Network:
     """Return the network that `spec` names over `weights`, whose names are those of `unrolled.nn`.
 
     Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing or
@@ -23,4 +32,6 @@ def build(
         return RegressorNetwork(spec, weights)
     if isinstance(spec, TaggerSpec):
         return TaggerNetwork(spec, weights)
+    if isinstance(spec, GeneratorSpec):
+        return GeneratorNetwork(spec, weights)
     return TranslatorNetwork(spec, weights)

@@ -11,6 +11,7 @@ from unrolled.artifact import Artifact
 from unrolled.data.vocab import Vocabulary
 from unrolled.errors import ConfigError, ModelError
 from unrolled.runtime import decode
+from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.pooled_model import Attended, Classified, ClassifierModel, RegressorModel
 from unrolled.runtime.reading import (
@@ -26,6 +27,7 @@ from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
 from unrolled.spec import (
     ClassifierSpec,
+    GeneratorSpec,
     ModelConfig,
     Precision,
     RegressorSpec,
@@ -183,7 +185,7 @@ class TranslatorModel:
         )
 
 
-Model = ClassifierModel | TranslatorModel | TaggerModel | RegressorModel
+Model = ClassifierModel | TranslatorModel | TaggerModel | RegressorModel | GeneratorModel
 
 
 def load(folder: str | Path, *, precision: Precision | None = None) -> Model:
@@ -208,4 +210,6 @@ def from_artifact(found: Artifact, *, precision: Precision | None = None) -> Mod
         return RegressorModel.from_artifact(found, precision=precision)
     if isinstance(found.config.network, TaggerSpec):
         return TaggerModel.from_artifact(found, precision=precision)
+    if isinstance(found.config.network, GeneratorSpec):
+        return GeneratorModel.from_artifact(found, precision=precision)
     return TranslatorModel.from_artifact(found, precision=precision)

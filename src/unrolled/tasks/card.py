@@ -12,6 +12,7 @@ DESCRIPTIONS = {
     "translate": "reads one sequence and writes another",
     "tag": "reads a sequence and tags every step of it",
     "regress": "reads a sequence and gives numbers for it",
+    "generate": "reads a sequence and says what comes next",
 }
 
 

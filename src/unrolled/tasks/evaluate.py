@@ -13,6 +13,7 @@ from unrolled.data.read import read_pairs, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.errors import DataError
+from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.model import ClassifierModel, Model, RegressorModel, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import DataSpec, VocabularySpec
@@ -47,6 +48,8 @@ def read_examples(
     target: str | None = None,
 ) -> Examples:
     """Read labelled data as the model was trained to; `data` may be `-` for standard input."""
+    if isinstance(model, GeneratorModel):
+        raise DataError(f"{data}: a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         return read_sentences(model, data, format=format, source=source, target=target)
     names = (source or model.config.data.source, target or model.config.data.target)
@@ -102,6 +105,8 @@ def read_sentences(
 
 def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dict[str, Any]:
     """Return the metrics of the model's task on what `read_examples` read for it."""
+    if isinstance(model, GeneratorModel):
+        raise DataError("a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         return evaluate_tagger(model, cast("Sequences", examples))
     if isinstance(model, ClassifierModel):
@@ -114,6 +119,8 @@ def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dic
 
 def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
     """Return the model's one answer to each example: a label, a text, or tags and the intent."""
+    if isinstance(model, GeneratorModel):
+        raise DataError("a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         found = model.tag(cast("Sequences", examples).inputs)
         tags = [best[0].tags for best in found.answers]
