@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench.quality import classify, tag, translate
+from bench.quality import classify, forecast, tag, translate
 from bench.quality.row import Row
 
 
 def rows() -> list[Row]:
     """Return all rows."""
-    return [*translate.rows(), *classify.rows(), *tag.rows()]
+    return [*translate.rows(), *classify.rows(), *tag.rows(), *forecast.rows()]

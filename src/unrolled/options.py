@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from unrolled.errors import ConfigError, did_you_mean
+from unrolled.forecast_options import ForecastOptions
 from unrolled.spec import (
     AttentionKind,
     Merge,
@@ -186,10 +187,11 @@ class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
     ] = "time"
 
 
-OPTIONS: dict[Task, type[ClassifyOptions] | type[TranslateOptions] | type[TagOptions]] = {
+OPTIONS: dict[Task, type[RecurrentOptions] | type[ForecastOptions]] = {
     "classify": ClassifyOptions,
     "translate": TranslateOptions,
     "tag": TagOptions,
+    "forecast": ForecastOptions,
 }
 
 

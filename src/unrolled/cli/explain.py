@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from unrolled.cli.common import say, write_json
+from unrolled.cli.levels import LEVEL, SpreadLevels
 
 
-@click.command(name="explain")
+@click.command(name="explain", cls=SpreadLevels)
 @click.argument("model", type=click.Path())
 @click.argument("texts", nargs=-1, required=True)
 @click.option(
@@ -23,6 +24,7 @@ from unrolled.cli.common import say, write_json
 )
 @click.option("--png", type=click.Path(path_type=Path), help="Draw the first text as PNG or SVG.")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
+@LEVEL
 @click.option("--json", "as_json", is_flag=True, help="Print the weights as JSON.")
 @click.option("--quiet", is_flag=True, help="No closing line.")
 def command(
@@ -31,23 +33,32 @@ def command(
     out: Path,
     png: Path | None,
     beam: int,
+    level: tuple[float, ...],
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Show what MODEL looked at in each of TEXTS, as one HTML page that needs no network.
 
     A translator's page shows which source unit each written unit came from; a classifier's, what
-    each part of the text weighed in the label; a tagger's, how likely each tag of each word is.
+    each part of the text weighed in the label; a tagger's, how likely each tag of each word is. A
+    forecaster takes a file in the place of texts and shows its forecasts beside what came.
 
     Example: unrolled explain model/ "some text" --out report.html
     """
+    from unrolled.cli import forecasting
     from unrolled.explain import report
     from unrolled.explain.explanation import examples_of
     from unrolled.explain.tagging import tagged_examples, tagging_report
+    from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.model import ClassifierModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
+    if isinstance(loaded, ForecastModel):
+        history = _history(Path(model))
+        forecasting.explain(loaded, Path(model), texts, out, level, history, as_json=as_json)
+        say(f"the report is in {out}", quiet=quiet)
+        return
     if isinstance(loaded, TaggerModel):
         examples = tagged_examples(loaded, _words(loaded, texts))
     else:

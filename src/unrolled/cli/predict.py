@@ -11,15 +11,19 @@ import click
 import msgspec
 
 from unrolled.cli.common import say
+from unrolled.cli.levels import LEVEL, SpreadLevels
 
 
-@click.command(name="predict")
+@click.command(name="predict", cls=SpreadLevels)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(allow_dash=True))
 @click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
 @click.option("--source", help="Column of the text [default: as in training].")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @click.option("--n-best", type=click.IntRange(1), default=1, show_default=True, help="Answers.")
+@LEVEL
+@click.option("--horizon", type=click.IntRange(1), help="Forecasters: steps ahead.")
+@click.option("--future", type=click.Path(), help="Forecasters: file of what is known ahead.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
 def command(
@@ -29,6 +33,9 @@ def command(
     source: str | None,
     beam: int,
     n_best: int,
+    level: tuple[float, ...],
+    horizon: int | None,
+    future: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -37,17 +44,27 @@ def command(
     Lines of text give one answer a line. A table comes back as a table: its columns, then
     `prediction` (and `probability`, for a classifier). With --n-best further answers follow in
     tab-separated fields of the line, or in columns `prediction_2` and so on. A tagger answers a
-    line with the tags of its words, and a CoNLL file with the file, its tags filled in.
+    line with the tags of its words, and a CoNLL file with the file, its tags filled in. A
+    forecaster answers a table of series with one of their next values.
 
     Example: echo recurrent | unrolled predict model/ -
     """
-    from unrolled.cli import tagging
+    from unrolled.cli import forecasting, tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
+    from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.model import ClassifierModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
+    if isinstance(loaded, ForecastModel):
+        forecasting.predict(
+            loaded, data, kind, level=level, horizon=horizon, future=future, as_json=as_json,
+            quiet=quiet,
+        )  # fmt: skip
+        return
+    if level or horizon or future:
+        raise ConfigError("--level, --horizon and --future are for forecasters")
     if isinstance(loaded, TaggerModel):
         if beam > 1:
             raise ConfigError("--beam is for translators; a tagger's search is exact")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from unrolled.cli.common import spec_options
+from unrolled.cli.forecasting import forecast
 from unrolled.cli.training import common_options, report_fitted, resolve, training_run
 from unrolled.options import ClassifyOptions, TagOptions, TranslateOptions
 from unrolled.spec import TrainSpec
@@ -102,3 +103,6 @@ def tag(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
     held = read(valid) if valid else None
     fitted = train(read(data), options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
+
+
+command.add_command(forecast)

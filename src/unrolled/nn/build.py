@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from unrolled.nn.forecaster import Forecaster
 from unrolled.nn.heads import Classifier
 from unrolled.nn.tagger import Tagger
 from unrolled.nn.translator import Translator
-from unrolled.spec import ClassifierSpec, Engine, NetworkSpec, TaggerSpec
+from unrolled.spec import ClassifierSpec, Engine, ForecasterSpec, NetworkSpec, TaggerSpec
 
 
-def build(spec: NetworkSpec, *, engine: Engine = "auto") -> Classifier | Translator | Tagger:
+def build(
+    spec: NetworkSpec, *, engine: Engine = "auto"
+) -> Classifier | Translator | Tagger | Forecaster:
     """Return the module that `spec` names, its weights fresh.
 
     Raises ConfigError where the spec's sizes do not fit together.
@@ -17,4 +20,6 @@ def build(spec: NetworkSpec, *, engine: Engine = "auto") -> Classifier | Transla
         return Classifier(spec, engine=engine)
     if isinstance(spec, TaggerSpec):
         return Tagger(spec, engine=engine)
+    if isinstance(spec, ForecasterSpec):
+        return Forecaster(spec, engine=engine)
     return Translator(spec, engine=engine)

@@ -16,12 +16,20 @@ from unrolled.data.batch import buckets, pad
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import DataError, ModelError
 from unrolled.runtime import decode
+from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.running import ClassifierSession
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
-from unrolled.spec import ClassifierSpec, ModelConfig, Precision, TaggerSpec, TranslatorSpec
+from unrolled.spec import (
+    ClassifierSpec,
+    ForecasterSpec,
+    ModelConfig,
+    Precision,
+    TaggerSpec,
+    TranslatorSpec,
+)
 
 BATCH_SIZE = 256
 
@@ -283,7 +291,7 @@ class TranslatorModel:
         )
 
 
-Model = ClassifierModel | TranslatorModel | TaggerModel
+Model = ClassifierModel | TranslatorModel | TaggerModel | ForecastModel
 
 
 def load(folder: str | Path, *, precision: Precision | None = None) -> Model:
@@ -302,6 +310,8 @@ def from_artifact(found: Artifact, *, precision: Precision | None = None) -> Mod
         return ClassifierModel.from_artifact(found, precision=precision)
     if isinstance(found.config.network, TaggerSpec):
         return TaggerModel.from_artifact(found, precision=precision)
+    if isinstance(found.config.network, ForecasterSpec):
+        return ForecastModel.from_artifact(found, precision=precision)
     return TranslatorModel.from_artifact(found, precision=precision)
 
 

@@ -11,6 +11,7 @@ DESCRIPTIONS = {
     "classify": "reads a sequence and names its class",
     "translate": "reads one sequence and writes another",
     "tag": "reads a sequence and tags every step of it",
+    "forecast": "reads the past of series and tells their next values",
 }
 
 

@@ -7,13 +7,16 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from unrolled.data.panel import Panel
 from unrolled.data.read import labels, read_pairs, read_table, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.errors import DataError
+from unrolled.runtime.forecaster_model import ANSWER, ForecastModel
 from unrolled.runtime.model import ClassifierModel, Model, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import VocabularySpec
+from unrolled.tasks.forecast_evaluate import evaluate_forecaster
 from unrolled.train.metrics import bleu, class_metrics, group_references, sequence_error_rates
 from unrolled.train.spans import span_metrics
 
@@ -26,7 +29,7 @@ class Labelled(NamedTuple):
     where: list[str]
 
 
-Examples = Labelled | Sequences
+Examples = Labelled | Sequences | Panel
 
 
 def read_examples(
@@ -40,6 +43,8 @@ def read_examples(
     """Read labelled data as the model was trained to; `data` may be `-` for standard input."""
     if isinstance(model, TaggerModel):
         return read_sentences(model, data, format=format, source=source, target=target)
+    if isinstance(model, ForecastModel):
+        return model.read(read_table(data, format=format))
     names = (source or model.config.data.source, target or model.config.data.target)
     if isinstance(model, ClassifierModel):
         table = read_table(data, columns=names, format=format)
@@ -85,6 +90,8 @@ def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dic
     """Return the metrics of the model's task on what `read_examples` read for it."""
     if isinstance(model, TaggerModel):
         return evaluate_tagger(model, cast("Sequences", examples))
+    if isinstance(model, ForecastModel):
+        return evaluate_forecaster(model, cast("Panel", examples))
     table = cast("Labelled", examples)
     if isinstance(model, ClassifierModel):
         return evaluate_classifier(model, table.sources, table.targets, table.where)
@@ -92,12 +99,17 @@ def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dic
 
 
 def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
-    """Return the model's one answer to each example: a label, a text, or tags and the intent."""
+    """Return the model's one answer to each example: a label, a text, or tags and the intent.
+
+    A forecaster's are the values that come next, to three digits.
+    """
     if isinstance(model, TaggerModel):
         found = model.tag(cast("Sequences", examples).inputs)
         tags = [best[0].tags for best in found.answers]
         intents = [None] * len(tags) if found.intents is None else [i.label for i in found.intents]
         return list(zip(tags, intents, strict=True))
+    if isinstance(model, ForecastModel):
+        return [f"{value:.3g}" for value in model.answer(cast("Panel", examples))[ANSWER]]
     sources = cast("Labelled", examples).sources
     if isinstance(model, ClassifierModel):
         return model.classify(sources).labels

@@ -33,6 +33,8 @@ def describe(record: Mapping[str, Any]) -> str:
             parts.append(f"{RATES[name]} {100 * value:.2f} %")
         elif name in ("log_loss", "bleu"):
             parts.append(f"{name.replace('_', ' ')} {value:.3f}")
+        elif name in ("mae", "mase", "crps"):
+            parts.append(f"{name.upper()} {value:.4g}")
     if record.get("clipped_share"):
         parts.append(f"clipped {100 * record['clipped_share']:.0f} %")
     return "  ".join(parts)
