@@ -32,7 +32,7 @@ PUBLIC = {
     "unrolled.interop.keras": ["CustomLayer", "KerasModel", "load"],
     "unrolled.interop.pytorch": ["Imported", "load"],
     "unrolled.interop.onnx": ["Exported", "OnnxModel", "describe", "export", "load"],
-    "unrolled.tasks": ["Classifier", "Tagger", "Translator"],
+    "unrolled.tasks": ["Classifier", "Forecaster", "Tagger", "Translator"],
     "unrolled.runtime": [
         "Activation",
         "Attention",

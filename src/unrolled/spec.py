@@ -333,7 +333,7 @@ class ForecastingSpec(Struct, frozen=True, kw_only=True):
     `statistics` holds the mean and deviation of those that are numbers, `categories` the values of
     those that are not. `calendar` names the cycles that are read from the stamps. A series is
     scaled by the window or all of its past. `samples` paths are drawn where the decoder is
-    autoregressive; `loss` acted in training.
+    autoregressive; `loss` and `windows_per_epoch` acted in training.
     """
 
     id: str = "unique_id"
@@ -351,6 +351,7 @@ class ForecastingSpec(Struct, frozen=True, kw_only=True):
     scale_by: ScaleBy = "window"
     samples: int = 200
     loss: str = "mae"
+    windows_per_epoch: int = 0
 
 
 class DataSpec(Struct, frozen=True, kw_only=True):

@@ -142,8 +142,9 @@ def default_season(freq: Frequency) -> int:
     if freq.unit == "B":
         return 5 if freq.count == 1 else 1
     seconds = int(freq.seconds) if freq.unit in SECONDS else 0
-    for cycle, least in ((3600, 1), (DAY, 300), (7 * DAY, DAY), (364 * DAY, 7 * DAY)):
-        if least <= seconds < cycle and cycle % seconds == 0 and cycle // seconds <= 400:
+    for least, cycle in ((1, 3600), (300, DAY), (DAY, 7 * DAY), (7 * DAY, 364 * DAY)):
+        below = 300 if cycle == 3600 else cycle
+        if least <= seconds < below and cycle % seconds == 0:
             return cycle // seconds
     return 1
 
@@ -177,13 +178,48 @@ def calendar(stamps: Array, cycles: Sequence[str]) -> Array:
         "hour": second / DAY,
         # 1970 began on a Thursday, three days after a Monday.
         "weekday": ((days.astype(np.int64) + 3) % 7 + second / DAY) / 7,
+        "monthday": _share(stamps, months),
+        "yearday": YEAR}  # fmt: skip
+
+
+def calendar_cycles(freq: Frequency, steps: int) -> tuple[str, ...]:
+    """Return the cycles of the calendar that `steps` steps go through twice or more.
+
+    A cycle is longer than a step; a minute of the hour is read below an hour only.
+    """
+    seconds = freq.seconds
+    if not seconds:
+        return ()
+    longer = [name for name, length in CYCLES.items() if 2 * seconds <= length]
+    return tuple(name for name in longer if steps * seconds >= 2 * CYCLES[name])
+
+
+def calendar(stamps: Array, cycles: Sequence[str]) -> Array:
+    """Return the sine and cosine of each stamp's place in each cycle, [T, 2 * cycles] float32."""
+    found = np.zeros((len(stamps), 2 * len(cycles)), np.float32)
+    if not cycles:
+        return found
+    days, months = stamps.astype("datetime64[D]"), stamps.astype("datetime64[M]")
+    years = stamps.astype("datetime64[Y]")
+    second = (stamps - days) / np.timedelta64(1, "s")
+    phases = {
+        "minute": second % 3600 / 3600,
+        "hour": second / DAY,
+        # 1970 began on a Thursday, three days after a Monday.
+        "weekday": ((days.astype(np.int64) + 3) % 7 + second / DAY) / 7,
         "monthday": (stamps - months) / ((months + 1) - months).astype("timedelta64[us]"),
-        "yearday": (stamps - years)
-        / ((years + 1).astype("datetime64[D]") - years.astype("datetime64[D]")),
+        "yearday": _share(stamps, years),
     }
     for k, name in enumerate(cycles):
         angle = 2 * np.pi * np.asarray(phases[name], dtype=np.float64)
         found[:, 2 * k], found[:, 2 * k + 1] = np.sin(angle), np.cos(angle)
+    return found
+
+
+def _share(stamps: Array, units: Array) -> Array:
+    """Return which share of its month or year has gone by at each stamp."""
+    begin, end = units.astype("datetime64[us]"), (units + 1).astype("datetime64[us]")
+    found: Array = (stamps - begin) / (end - begin)
     return found
 
 

@@ -210,7 +210,8 @@ def _notices(
     found = []
     unsorted = [rows for rows in orders if (np.diff(rows) < 0).any()]
     if unsorted:
-        i = int(unsorted[0][np.argmax(np.diff(unsorted[0]) < 0) + 1])
+        ranks = np.argsort(unsorted[0])
+        i = int(np.sort(unsorted[0])[np.argmax(np.diff(ranks) < 0) + 1])
         found.append(
             f"{table.path}: the rows of {len(unsorted)} series were not in order of time and were "
             f"sorted; the first is {table.where(i)}"

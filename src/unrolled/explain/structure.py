@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from unrolled.spec import (
     ClassifierSpec,
+    ForecasterSpec,
     ModelConfig,
     NetworkSpec,
     RecurrentSpec,
@@ -49,6 +50,8 @@ def describe(config: ModelConfig) -> str:
         ]
     elif isinstance(spec, TaggerSpec):
         lines = _describe_tagger(spec, config)
+    elif isinstance(spec, ForecasterSpec):
+        lines = _describe_forecaster(spec, config)
     else:
         attention = spec.attention.kind + " attention" if spec.attention else "no attention"
         lines = [
@@ -82,6 +85,40 @@ def _describe_tagger(spec: TaggerSpec, config: ModelConfig) -> list[str]:
     return [*lines, f"{embedded}{stack_words(spec.recurrent)}, {head}"]
 
 
+def _describe_forecaster(spec: ForecasterSpec, config: ModelConfig) -> list[str]:
+    reads = config.data.forecasting
+    assert reads is not None
+    outputs = {
+        "point": "a point",
+        "quantiles": f"{len(spec.quantiles)} quantiles",
+        "normal": "a normal distribution",
+        "student_t": "a Student's t distribution",
+        "negative_binomial": "a negative binomial distribution",
+    }
+    decoders = {
+        "linear": "all steps at once, linear",
+        "mlp": f"all steps at once, {spec.decoder_size} numbers told to each",
+        "rnn": "a recurrent decoder",
+        "autoregressive": "goes on by itself, each step from what it drew",
+    }
+    told = {"none": "", "last": ", added to the last value", "season": ", added to a season ago"}
+    beside = [
+        f"{len(names)} {kind} covariate{'s' if len(names) > 1 else ''}"
+        for kind, names in (("past", reads.past), ("known", reads.future), ("static", reads.static))
+        if names
+    ]
+    beside += [f"calendar: {', '.join(reads.calendar)}"] if reads.calendar else []
+    lines = [
+        f"forecast: {spec.horizon} steps of {reads.freq} from the {reads.window} before, "
+        f"{outputs[spec.output]} each{told[spec.residual]}",
+        f"scaled by the {reads.scale_by}'s own {reads.scaling} scale"
+        if reads.scaling != "none"
+        else "not scaled",
+        f"{stack_words(spec.recurrent)}; {decoders[spec.decoder]}",
+    ]
+    return [*lines, *(["; ".join(beside)] if beside else [])]
+
+
 def stack_words(spec: RecurrentSpec) -> str:
     """Return a recurrent stack in words."""
     layers = f"{spec.num_layers} {NAMES[spec.cell]} layer{'s' if spec.num_layers > 1 else ''}"
@@ -99,6 +136,8 @@ def draw(spec: NetworkSpec) -> str:
         return _draw_classifier(spec)
     if isinstance(spec, TaggerSpec):
         return _draw_tagger(spec)
+    if isinstance(spec, ForecasterSpec):
+        return _draw_forecaster(spec)
     return _draw_translator(spec)
 
 
@@ -138,6 +177,26 @@ def _draw_tagger(spec: TaggerSpec) -> str:
     parts += ["last states of its characters"] if spec.characters else []
     notes = [f"w[t]: {' and '.join(parts)} of word t"] if parts else ["x[t]: frame t"]
     return "\n".join([head, "", *body, "", *notes])
+
+
+def _draw_forecaster(spec: ForecasterSpec) -> str:
+    if spec.decoder == "autoregressive":
+        body = _stack(
+            spec.recurrent, ["y[t-1]", "y[t]", "y[t+H-1]"], outputs=["y[t]", "y[t+1]", "y[t+H]"]
+        )
+        return "\n".join([*body, "", "up to now a step reads what was, then what it drew itself"])
+    body = _stack(spec.recurrent, ["x[1]", "x[2]", "x[T]"])
+    width = max(map(len, body))
+    head = {"linear": "linear", "mlp": "network of two layers", "rnn": "recurrent decoder"}
+    top = [
+        f"y[T+1] ... y[T+{spec.horizon}]",
+        "^",
+        head[spec.decoder] + (", with what is known ahead" if spec.known_size else ""),
+        "^",
+        "last state",
+    ]
+    note = "x[t]: the value, whether it is there, and what stands beside it"
+    return "\n".join([*(line.center(width).rstrip() for line in top), *body, "", note])
 
 
 def _draw_translator(spec: TranslatorSpec) -> str:

@@ -102,7 +102,7 @@ class ForecastModel:
     ) -> dict[str, list[Any]]:
         """Return the columns of `predict` for series that were read."""
         steps = self.steps(horizon)
-        series = self.ready(panel, steps, future)
+        series = self.ready(panel, max(steps, self.horizon), future)
         places = [(k, len(each)) for k, each in enumerate(panel.series)]
         said = self.forecast(series, places, horizon=steps, seed=seed)
         return self.columns_of(panel, places, said, steps, level)
@@ -173,7 +173,7 @@ class ForecastModel:
         for begin in range(0, len(places), size):
             chosen = places[begin : begin + size]
             windows = self.batch(series, chosen, steps)
-            self._check(series, chosen, windows)
+            self._check(series, chosen, windows, steps)
             names = [series[which].id for which, _ in chosen]
             samples = self.forecasting.samples
             parts.append(self.network.predict(windows, names=names, samples=samples, seed=seed))
@@ -250,7 +250,7 @@ class ForecastModel:
         return parse_frequency(self.forecasting.freq)
 
     def _check(
-        self, series: Sequence[Ready], places: Sequence[Place], windows: WindowBatch
+        self, series: Sequence[Ready], places: Sequence[Place], windows: WindowBatch, steps: int
     ) -> None:
         inside = np.arange(windows.y.shape[1]) < windows.lengths[:, None]
         empty = np.flatnonzero(~((windows.observed > 0) & inside).any(axis=1))
@@ -261,8 +261,9 @@ class ForecastModel:
                 f"before step {origin + 1}; expected at least one to go on from"
             )
         count = len(self.forecasting.future)
-        if count and not (windows.ahead[..., -count:] > 0).all():
-            row, step, column = np.argwhere(~(windows.ahead[..., -count:] > 0))[0]
+        known = windows.ahead[:, :steps, windows.ahead.shape[2] - count :] > 0
+        if not known.all():
+            row, step, column = np.argwhere(~known)[0]
             which, origin = places[int(row)]
             raise DataError(
                 f"series {series[which].id!r}: {self.forecasting.future[column]!r} is not known "

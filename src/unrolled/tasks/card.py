@@ -15,6 +15,9 @@ DESCRIPTIONS = {
 }
 
 
+CALLS = {"forecast": "model.predict(frame, level=[80, 95])"}
+
+
 def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
     """Return the card in Markdown: what the model does, how well, how made, how to run it."""
     rows = "\n".join(
@@ -24,6 +27,7 @@ def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
     )
     made = ", ".join(f"{name} {version}" for name, version in config.versions.items())
     training = config.training
+    call = CALLS.get(config.task, 'model.predict(["..."])')
     return f"""---
 library_name: unrolled
 tags: [recurrent, {config.task}]
@@ -48,7 +52,7 @@ Rates are fractions. The data that they were measured on was held out from train
 import unrolled
 
 model = unrolled.load("this-folder")
-model.predict(["..."])
+{call}
 ```
 
 No training framework is needed to run it.

@@ -76,9 +76,7 @@ def train(
     plan = make_plan(panel, options, training, validation)
     assert plan.data.forecasting is not None
     material = _material(panel, validation, plan, run)
-    return execute(
-        plan, run, lambda **hooks: make_job(plan, material, options.windows_per_epoch, **hooks)
-    )
+    return execute(plan, run, lambda **hooks: make_job(plan, material, **hooks))
 
 
 def make_plan(
@@ -129,6 +127,7 @@ def make_plan(
         scale_by=options.scale_by,
         samples=options.samples,
         loss=options.loss,
+        windows_per_epoch=options.windows_per_epoch,
     )
     data = DataSpec(source=options.time, target=options.target, forecasting=forecasting)
     network = network_spec(options, forecasting)
@@ -181,7 +180,6 @@ def network_spec(options: ForecastOptions, forecasting: ForecastingSpec) -> Fore
 def make_job(
     plan: Plan,
     material: Material,
-    windows_per_epoch: int,
     *,
     keep: Callable[[Weights, dict[str, Any]], None],
     recall: Callable[[], Weights],
@@ -206,8 +204,7 @@ def make_job(
     def batches(epoch: int) -> Batches:
         generator = epoch_generator(training.seed, epoch)
         chosen = generator.permutation(len(places))
-        if windows_per_epoch:
-            chosen = chosen[:windows_per_epoch]
+        chosen = chosen[: spec.windows_per_epoch or None]
         return Batches(
             material, plan, [places[i] for i in chosen], training.batch_size, teacher=teacher
         )
