@@ -25,25 +25,25 @@ YEAR = 365.25 * DAY
 
 
 class Frequency(NamedTuple):
-    """The time between two steps: `count` units.
+    """The time between two steps: `times` units.
 
     A unit is a `step` of whole numbers, s, min, h, D, W, a business day B, a month M or, where
     stamps are the last days of months, ME.
     """
 
     unit: str
-    count: int
+    times: int
 
     def __str__(self) -> str:
         if self.unit == "step":
-            return str(self.count)
-        return f"{self.count if self.count > 1 else ''}{self.unit}"
+            return str(self.times)
+        return f"{self.times if self.times > 1 else ''}{self.unit}"
 
     @property
     def seconds(self) -> float:
         """Length of a step in seconds, on average; 0 for whole numbers."""
         length = {"step": 0, "B": 1.4 * DAY, "M": YEAR / 12, "ME": YEAR / 12}
-        return self.count * float(length.get(self.unit) or SECONDS.get(self.unit, 0))
+        return self.times * float(length.get(self.unit) or SECONDS.get(self.unit, 0))
 
 
 def parse_frequency(text: str) -> Frequency:
@@ -105,24 +105,29 @@ def positions(freq: Frequency, origin: Any, stamps: Array) -> tuple[Array, Array
     else:
         units = (_months(stamps) - _months(origin)).astype(np.int64)
         on = _in_month(stamps, freq.unit) == _in_month(np.asarray(origin), freq.unit)
-    places, rest = np.divmod(np.asarray(units, dtype=np.int64), freq.count)
+    places, rest = np.divmod(np.asarray(units, dtype=np.int64), freq.times)
     return places, on & (rest == 0)
 
 
 def stamps_at(freq: Frequency, origin: Any, places: Array) -> Array:
     """Return the stamps that are `places` steps after `origin`."""
-    units = np.asarray(places, dtype=np.int64) * freq.count
+    units = np.asarray(places, dtype=np.int64) * freq.times
     if freq.unit == "step":
-        return origin + units
+        numbers: Array = origin + units
+        return numbers
     if freq.unit in SECONDS:
-        found: Array = origin + units * np.timedelta64(SECONDS[freq.unit], "s")
-        return found.astype("datetime64[us]")
+        found: Array = (origin + units * np.timedelta64(SECONDS[freq.unit], "s")).astype(
+            "datetime64[us]"
+        )
+        return found
     if freq.unit == "B":
         first = np.datetime64(origin, "D")
-        return np.busday_offset(first, units).astype("datetime64[us]") + (origin - first)
+        days: Array = np.busday_offset(first, units).astype("datetime64[us]") + (origin - first)
+        return days
     months = (_months(origin) + units).astype("datetime64[M]")
     months = months + (freq.unit == "ME")
-    return months.astype("datetime64[us]") + _in_month(np.asarray(origin), freq.unit)
+    begun: Array = months.astype("datetime64[us]") + _in_month(np.asarray(origin), freq.unit)
+    return begun
 
 
 def check_regular(freq: Frequency, first: Any) -> None:
@@ -138,9 +143,9 @@ def check_regular(freq: Frequency, first: Any) -> None:
 def default_season(freq: Frequency) -> int:
     """Return the steps of the usual season: a day of hours, a week of days, a year of months."""
     if freq.unit in ("M", "ME"):
-        return max(1, 12 // freq.count) if 12 % freq.count == 0 else 1
+        return max(1, 12 // freq.times) if 12 % freq.times == 0 else 1
     if freq.unit == "B":
-        return 5 if freq.count == 1 else 1
+        return 5 if freq.times == 1 else 1
     seconds = int(freq.seconds) if freq.unit in SECONDS else 0
     for least, cycle in ((1, 3600), (300, DAY), (DAY, 7 * DAY), (7 * DAY, 364 * DAY)):
         below = 300 if cycle == 3600 else cycle
@@ -179,35 +184,6 @@ def calendar(stamps: Array, cycles: Sequence[str]) -> Array:
         # 1970 began on a Thursday, three days after a Monday.
         "weekday": ((days.astype(np.int64) + 3) % 7 + second / DAY) / 7,
         "monthday": _share(stamps, months),
-        "yearday": YEAR}  # fmt: skip
-
-
-def calendar_cycles(freq: Frequency, steps: int) -> tuple[str, ...]:
-    """Return the cycles of the calendar that `steps` steps go through twice or more.
-
-    A cycle is longer than a step; a minute of the hour is read below an hour only.
-    """
-    seconds = freq.seconds
-    if not seconds:
-        return ()
-    longer = [name for name, length in CYCLES.items() if 2 * seconds <= length]
-    return tuple(name for name in longer if steps * seconds >= 2 * CYCLES[name])
-
-
-def calendar(stamps: Array, cycles: Sequence[str]) -> Array:
-    """Return the sine and cosine of each stamp's place in each cycle, [T, 2 * cycles] float32."""
-    found = np.zeros((len(stamps), 2 * len(cycles)), np.float32)
-    if not cycles:
-        return found
-    days, months = stamps.astype("datetime64[D]"), stamps.astype("datetime64[M]")
-    years = stamps.astype("datetime64[Y]")
-    second = (stamps - days) / np.timedelta64(1, "s")
-    phases = {
-        "minute": second % 3600 / 3600,
-        "hour": second / DAY,
-        # 1970 began on a Thursday, three days after a Monday.
-        "weekday": ((days.astype(np.int64) + 3) % 7 + second / DAY) / 7,
-        "monthday": (stamps - months) / ((months + 1) - months).astype("timedelta64[us]"),
         "yearday": _share(stamps, years),
     }
     for k, name in enumerate(cycles):
@@ -230,4 +206,5 @@ def _months(stamps: Any) -> Any:
 def _in_month(stamps: Array, unit: str) -> Array:
     """Return how far stamps are from the beginning of their month, or with ME from its end."""
     months = stamps.astype("datetime64[M]") + (unit == "ME")
-    return stamps - months.astype("datetime64[us]")
+    found: Array = stamps - months.astype("datetime64[us]")
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unrolled.explain.labels import text, width
-from unrolled.explain.svg import CENTRED, FONT, _svg, _text
+from unrolled.explain.svg import CENTRED, FONT, _svg, _text, round_ticks
 
 WIDTH, HEIGHT = 720.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 706.0, 58.0, 240.0
@@ -130,15 +130,3 @@ def _stamps(stamps: Sequence[str], at: object) -> list[str]:
         found.append(_text(stamps[step], x, BOTTOM + 18, anchor, kind="tick"))
     found.append(_text("time →", RIGHT, BOTTOM + 40, "end", kind="axis"))
     return found
-
-
-def round_ticks(values: Sequence[float]) -> list[float]:
-    """Return 4 to 7 round numbers from below the least value to above the largest."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if high - low <= 1e-9 * max(1.0, abs(high)):
-        low, high = low - 0.5, high + 0.5
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{k * step:.10g}") for k in range(first, last + 1)]

@@ -53,13 +53,14 @@ class Head(nn.Module):
 
     def forward(self, h: Tensor, ahead: Tensor) -> Tensor:
         """Map h [N, D * P] and ahead [N, H, K] to outputs [N, H, O]."""
-        context = self.context(h).unflatten(1, (self.spec.horizon, -1))
+        context: Tensor = self.context(h).unflatten(1, (self.spec.horizon, -1))
         if self.local is not None:
             read = torch.cat([F.relu(context), ahead], dim=-1)
             outputs: Tensor = self.output(F.relu(self.local(read)))
             return outputs
         if self.known is not None:
-            context = context + self.known(ahead)
+            told: Tensor = context + self.known(ahead)
+            return told
         return context
 
 
@@ -153,8 +154,11 @@ def forecast_loss(
         return -found.log_prob((y * scale).round())  # type: ignore[no-untyped-call,no-any-return]
     loc = first + base
     if spec.output == "point":
-        losses = {"mae": F.l1_loss, "mse": F.mse_loss, "huber": F.huber_loss}
-        return losses[kind](loc, y, reduction="none")
+        if kind == "mae":
+            return F.l1_loss(loc, y, reduction="none")
+        if kind == "mse":
+            return F.mse_loss(loc, y, reduction="none")
+        return F.huber_loss(loc, y, reduction="none")
     width = F.softplus(outputs[..., 1]) + LEAST_SCALE
     if spec.output == "normal":
         return -Normal(loc, width, validate_args=False).log_prob(y)  # type: ignore[no-untyped-call,no-any-return]

@@ -55,7 +55,8 @@ class Point:
 
     def crps(self, y: Array) -> Array:
         """Return |forecast - y|."""
-        return np.abs(self.loc - y)
+        found: Array = np.abs(self.loc - y)
+        return found
 
 
 @dataclass(frozen=True)
