@@ -12,6 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
     "classify_sentences": "what each word weighed in the label:",
+    "forecast_shops": "a stream of the market's days says the same: True",
     "layers_in_torch": "The adding problem",
     "runtime_without_torch": "torch was imported: False",
     "tag_questions": "the next best tags of 'rain in oslo':",

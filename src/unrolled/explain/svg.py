@@ -132,7 +132,8 @@ def line_chart(
 ) -> str:
     """Draw lines over a common x with whole numbers, told apart by colour, dash and marker.
 
-    The y axis begins at 0, or below it where a value does. `marked` is an x that gets an upright line, called `best`.
+    The y axis begins at 0, or below it where a value does. `marked` is an x that gets an upright
+    line, called `best`.
     """
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]

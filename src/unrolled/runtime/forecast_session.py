@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class ForecastSession:
     """One series that rolls forward; `model.stream()` makes it.
 
-    `step` takes a value in, `forecast` tells the next ones: the same numbers, bit for bit, as
-    `model.predict` on a frame of all values so far. A model reads a window whose scale moves on
-    with it, so no state of the network can be carried from one window to the next: the session
-    keeps the window's values instead (all of them, where the scale is of the whole series), and a
-    step costs nothing until a forecast is asked for.
+    `step` takes a value in, `forecast` tells the next ones: the same numbers as `model.predict` on
+    a frame of all values so far, bit for bit where that frame holds no other series. A model reads
+    a window whose scale moves on with it, so no state of the network can be carried from one window
+    to the next: the session keeps the window's values instead (all of them, where the scale is of
+    the whole series), and a step costs nothing until a forecast is asked for.
     """
 
     def __init__(

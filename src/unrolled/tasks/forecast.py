@@ -5,22 +5,20 @@ Training needs the `train` extra; a fitted forecaster predicts without it.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unrolled.artifact import Artifact
 from unrolled.data.frequency import calendar_cycles, default_season
-from unrolled.data.panel import Columns, Panel, Series
+from unrolled.data.panel import Columns, Panel
 from unrolled.data.stamps import names_of
-from unrolled.data.windows import Place, Ready, WindowBatch, auto_window, batch, origins, ready
+from unrolled.data.windows import Place, WindowBatch, auto_window, batch, origins
 from unrolled.data.windows import static_size as size_of_static
 from unrolled.errors import ConfigError, DataError
 from unrolled.forecast_options import ForecastOptions
-from unrolled.runtime.forecaster_model import ForecastModel, rolling
+from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.spec import (
     DataSpec,
     ForecasterSpec,
@@ -29,23 +27,21 @@ from unrolled.spec import (
     TrainSpec,
 )
 from unrolled.tasks.base import Plan, Run, execute
+from unrolled.tasks.forecast_data import (
+    Material,
+    check_counts,
+    covariates,
+    data_hash,
+    learnable,
+    material_of,
+    training_steps,
+)
 from unrolled.tasks.forecast_evaluate import score
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
 
-MOST_CATEGORIES = 1000
 VALIDATION_WINDOWS = 2000
-
-
-@dataclass(frozen=True)
-class Material:
-    """Series to learn from up to `ends`, and the origins of validation in `held`."""
-
-    series: list[Ready]
-    ends: list[int]
-    held: list[Ready]
-    places: list[Place]
 
 
 def columns_of(options: ForecastOptions) -> Columns:
@@ -72,10 +68,10 @@ def train(
     run = run or Run()
     for notice in (*panel.notices, *(() if validation is None else validation.notices)):
         run.notify(notice)
-    _check_options(panel, options)
+    check_counts(panel, options)
     plan = make_plan(panel, options, training, validation)
     assert plan.data.forecasting is not None
-    material = _material(panel, validation, plan, run)
+    material = material_of(panel, validation, plan, run)
     return execute(plan, run, lambda **hooks: make_job(plan, material, **hooks))
 
 
@@ -83,56 +79,44 @@ def make_plan(
     panel: Panel, options: ForecastOptions, training: TrainSpec, validation: Panel | None = None
 ) -> Plan:
     """Fix the network and the reading of series from options and data."""
+    kept = [training_steps(each, options, training, validation) for each in panel.series]
+    forecasting = reading(panel, options, kept)
+    data = DataSpec(source=options.time, target=options.target, forecasting=forecasting)
+    network = network_spec(options, forecasting)
+    hashed = "" if validation is None else data_hash(validation)
+    return Plan("forecast", network, data, training, {}, data_hash(panel), validation_hash=hashed)
+
+
+def reading(panel: Panel, options: ForecastOptions, kept: Sequence[int]) -> ForecastingSpec:
+    """Fix how series are read, from the first `kept` steps of each, those that are learned from.
+
+    Raises ConfigError where the window is shorter than the season that the residual needs.
+    """
     season = options.season or default_season(panel.freq)
     window = options.window or auto_window(season, options.horizon)
     if options.residual == "season" and window < season:
         raise ConfigError(
             f"residual 'season' needs a window of a season, {season} steps, or more; it is {window}"
         )
-    kept = [_training_steps(each, options, training, validation) for each in panel.series]
-    heads = [each.head(n) for each, n in zip(panel.series, kept, strict=True)]
-    longest = max(kept)
-    columns = panel.columns
-    statistics = {
-        name: _statistics([getattr(each, kind)[:, k] for each in heads])
-        for kind, names in (("past", columns.past), ("future", columns.future))
-        for k, name in enumerate(names)
-    }
-    categories: dict[str, tuple[str, ...]] = {}
-    for k, name in enumerate(columns.static):
-        values = [each.static[k] for each in panel.series]
-        numbers = _numbers(values) if name != columns.id else None
-        if numbers is not None:
-            statistics[name] = _statistics([numbers])
-        else:
-            categories[name] = tuple(sorted({str(value) for value in values}))
-            if len(categories[name]) > MOST_CATEGORIES:
-                raise DataError(
-                    f"{panel.name}: {name!r} has {len(categories[name])} categories; expected "
-                    f"{MOST_CATEGORIES} at most"
-                )
-    forecasting = ForecastingSpec(
+    measures, categories = covariates(panel, kept)
+    return ForecastingSpec(
         id=options.id,
         time=options.time,
         freq=str(panel.freq),
         season=season,
         window=window,
-        past=columns.past,
-        future=columns.future,
-        static=columns.static,
-        statistics=statistics,
+        past=panel.columns.past,
+        future=panel.columns.future,
+        static=panel.columns.static,
+        statistics=measures,
         categories=categories,
-        calendar=calendar_cycles(panel.freq, longest) if options.calendar else (),
+        calendar=calendar_cycles(panel.freq, max(kept)) if options.calendar else (),
         scaling=options.scaling,
         scale_by=options.scale_by,
         samples=options.samples,
         loss=options.loss,
         windows_per_epoch=options.windows_per_epoch,
     )
-    data = DataSpec(source=options.time, target=options.target, forecasting=forecasting)
-    network = network_spec(options, forecasting)
-    hashed = "" if validation is None else data_hash(validation)
-    return Plan("forecast", network, data, training, {}, data_hash(panel), validation_hash=hashed)
 
 
 def network_spec(options: ForecastOptions, forecasting: ForecastingSpec) -> ForecasterSpec:
@@ -195,7 +179,7 @@ def make_job(
         (k, origin)
         for k, (each, end) in enumerate(zip(material.series, material.ends, strict=True))
         for origin in origins(len(each.y), window=spec.window, horizon=network.horizon, end=end)
-        if _learnable(each.y, origin, spec.window, network.horizon)
+        if learnable(each.y, origin, spec.window, network.horizon)
     ]
     if not places:
         raise DataError("no training window holds a value to read and one to learn; see --window")
@@ -315,115 +299,8 @@ def _validation(plan: Plan, material: Material) -> Callable[[Weights], Score]:
     return validate
 
 
-def _material(panel: Panel, validation: Panel | None, plan: Plan, run: Run) -> Material:
-    spec, network = plan.data.forecasting, plan.network
-    assert spec is not None
-    assert isinstance(network, ForecasterSpec)
-    horizon = network.horizon
-    series = ready(panel, spec, horizon)
-    ends = [_training_steps(each, network, plan.training, validation) for each in panel.series]
-    short = [k for k, each in enumerate(panel.series) if ends[k] < horizon + 1]
-    if short:
-        each = panel.series[short[0]]
-        rest = "" if validation is not None else ", what is held out apart"
-        text = (
-            f"{len(short)} of {len(panel)} series are too short to learn from: the first, "
-            f"{each.where}, has {len(each)} steps; expected {horizon + 1} or more{rest}"
-        )
-        if len(short) == len(panel):
-            raise DataError(f"{panel.name}: {text}")
-        run.notify(f"{panel.name}: {text}; the others are learned")
-    flat = [each for each in panel.series if _constant(each.y)]
-    if flat:
-        run.notify(
-            f"{panel.name}: {len(flat)} of {len(panel)} series are constant, the first "
-            f"{flat[0].where}; they are scaled by 1 and left out of MASE"
-        )
-    if validation is not None:
-        return Material(
-            series, ends, ready(validation, spec, horizon),
-            rolling(validation, spec.window, horizon, 0, 1),
-        )  # fmt: skip
-    places = [
-        (k, origin)
-        for k, each in enumerate(panel.series)
-        if k not in short
-        for origin in range(ends[k], len(each) - horizon + 1)
-        if _learnable(each.y, origin, spec.window, horizon)
-    ]
-    if not places:
-        raise DataError(
-            f"{panel.name}: nothing is left to validate on; series need {2 * horizon + 1} steps or "
-            "more, or give a validation file"
-        )
-    return Material(series, ends, series, places)
-
-
-def _training_steps(
-    series: Series,
-    options: ForecastOptions | ForecasterSpec,
-    training: TrainSpec,
-    validation: Panel | None,
-) -> int:
-    """Return how many steps of a series are learned from; the rest is held out."""
-    if validation is not None:
-        return len(series)
-    held = max(options.horizon, round(training.validation_fraction * len(series)))
-    return len(series) - held
-
-
-def _learnable(y: Any, origin: int, window: int, horizon: int) -> bool:
-    before, after = y[max(0, origin - window) : origin], y[origin : origin + horizon]
-    return bool(np.isfinite(before).any() and np.isfinite(after).any())
-
-
-def _constant(y: Any) -> bool:
-    known = y[np.isfinite(y)]
-    return bool(len(known) > 1 and (known == known[0]).all())
-
-
-def _statistics(parts: list[Any]) -> tuple[float, float]:
-    values = np.concatenate(parts)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return 0.0, 1.0
-    scale = float(values.std())
-    return float(values.mean()), scale if scale > 0 else 1.0
-
-
-def _numbers(values: list[Any]) -> Any:
-    """Return values as floats, None where one is no number."""
-    try:
-        return np.array([float(value) for value in values])
-    except (TypeError, ValueError):
-        return None
-
-
 def _shares(text: str) -> tuple[float, ...]:
     try:
         return tuple(sorted({float(part) for part in names_of(text)}))
     except ValueError:
         raise ConfigError(f"quantiles {text!r}: expected numbers with commas between") from None
-
-
-def _check_options(panel: Panel, options: ForecastOptions) -> None:
-    if options.output != "negative_binomial":
-        return
-    for each in panel.series:
-        known = each.y[np.isfinite(each.y)]
-        if len(known) and ((known < 0) | (known != np.floor(known))).any():
-            wrong = known[(known < 0) | (known != np.floor(known))][0]
-            raise DataError(
-                f"{panel.name}: output 'negative_binomial' is for counts, but a series "
-                f"({each.where}) holds {wrong:g}"
-            )
-
-
-def data_hash(panel: Panel) -> str:
-    """Return the SHA-256 of what the series hold."""
-    digest = hashlib.sha256(str((panel.columns, str(panel.freq))).encode())
-    for each in panel.series:
-        digest.update(f"{each.id} {each.origin} {each.static}".encode())
-        for part in (each.y, each.past, each.future):
-            digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()
