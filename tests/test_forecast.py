@@ -336,6 +336,21 @@ def test_data_that_cannot_be_learned(steps: int, message: str) -> None:
         fit(forecasting.frame(steps=steps))
 
 
+def test_data_without_a_value_cannot_be_learned() -> None:
+    data = forecasting.frame()
+    with pytest.raises(DataError, match="data frame: every value of 'y' is missing"):
+        fit({**data, "y": [None] * 120})
+
+
+def test_values_may_be_of_any_size() -> None:
+    data = forecasting.frame()
+    found = model_of(output="normal")
+    plain = np.array(found.predict(data)["y_hat"])
+    for factor in (1e-12, 1e9):
+        grown = {**data, "y": [factor * y for y in data["y"]]}
+        np.testing.assert_allclose(found.predict(grown)["y_hat"], factor * plain, rtol=1e-4)
+
+
 def test_a_series_without_a_value_cannot_be_forecast(model: ForecastModel) -> None:
     data = forecasting.frame()
     data["y"][45:60] = [None] * 15

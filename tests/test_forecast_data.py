@@ -206,6 +206,12 @@ def test_a_named_id_column_must_be_there() -> None:
         read_panel(to_table(data), COLUMNS._replace(id="shop"))
 
 
+def test_a_mistyped_stamp_does_not_fill_the_memory() -> None:
+    data = {"ds": ["2024-01-01 00:00:00", "2024-01-01 00:00:01", "2204-01-01"], "y": [1, 2, 3]}
+    with pytest.raises(DataError, match=r"row 3, column 'ds': 2204-01-01 is \d+ steps of s after"):
+        read_panel(to_table(data), COLUMNS)
+
+
 def test_static_covariates_stay_the_same() -> None:
     data = {"ds": [1, 2], "y": [1, 2], "size": ["s", "m"]}
     with pytest.raises(DataError, match=r"row 2, column 'size': 'm', but series .* has 's' before"):

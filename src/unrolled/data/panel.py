@@ -21,6 +21,9 @@ from unrolled.errors import DataError
 
 Array = NDArray[Any]
 DEFAULT_ID = "unique_id"
+# A grid of more steps than this for each row is a stamp that was mistyped.
+MOST_STEPS = 100
+ALWAYS_STEPS = 10_000
 
 
 class Columns(NamedTuple):
@@ -200,6 +203,14 @@ def _places(table: Table, columns: Columns, freq: Frequency, stamps: Array, rows
             f"{table.where(i, columns.time)}: {value} is no whole number of steps of {freq} after "
             f"{first}, the first of its series; expected a regular frequency (another one is "
             "given by freq)"
+        )
+    if places[-1] >= max(ALWAYS_STEPS, MOST_STEPS * len(rows)):
+        k = int(np.argmax(np.diff(places)))
+        i, before = int(rows[k + 1]), int(rows[k])
+        value, last = (table.column(columns.time)[k] for k in (i, before))
+        raise DataError(
+            f"{table.where(i, columns.time)}: {value} is {places[k + 1] - places[k]} steps of "
+            f"{freq} after {last}; expected a stamp that was meant, or another freq"
         )
     return places
 

@@ -231,7 +231,7 @@ def scales(values: Array, scaling: str, *, count_data: bool = False) -> tuple[Ar
         apart = np.where(there, values - mean[:, None], 0.0)
         scale = np.sqrt((apart**2).sum(axis=1) / counts)
     location = np.where(there.any(axis=1), location, 0.0)
-    flat = ~(scale > FLAT * np.maximum(1.0, np.abs(location)))
+    flat = ~(scale > FLAT * np.abs(location))
     return location, np.where(flat, 1.0, scale)
 
 

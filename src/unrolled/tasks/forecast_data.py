@@ -39,6 +39,9 @@ def material_of(panel: Panel, validation: Panel | None, plan: Plan, run: Run) ->
     assert spec is not None
     assert isinstance(network, ForecasterSpec)
     horizon = network.horizon
+    for found in (panel, *(() if validation is None else (validation,))):
+        if not any(np.isfinite(each.y).any() for each in found.series):
+            raise DataError(f"{found.name}: every value of {plan.data.target!r} is missing")
     series = ready(panel, spec, horizon)
     ends = [training_steps(each, network, plan.training, validation) for each in panel.series]
     short = [k for k, each in enumerate(panel.series) if ends[k] < horizon + 1]
