@@ -32,7 +32,14 @@ PUBLIC = {
     "unrolled.interop.keras": ["CustomLayer", "KerasModel", "load"],
     "unrolled.interop.pytorch": ["Imported", "export", "load"],
     "unrolled.interop.onnx": ["Exported", "OnnxModel", "describe", "export", "load"],
-    "unrolled.tasks": ["Classifier", "Generator", "Regressor", "Tagger", "Translator"],
+    "unrolled.tasks": [
+        "Classifier",
+        "Forecaster",
+        "Generator",
+        "Regressor",
+        "Tagger",
+        "Translator",
+    ],
     "unrolled.runtime": [
         "Activation",
         "Attention",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.quality import classify, generate, synthetic, tag, translate
+from bench.quality import classify, forecast, generate, synthetic, tag, translate
 from bench.quality.row import Row
 
 
@@ -12,6 +12,7 @@ def rows() -> list[Row]:
         *translate.rows(),
         *classify.rows(),
         *tag.rows(),
+        *forecast.rows(),
         *generate.rows(),
         *synthetic.rows(),
     ]

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from unrolled.errors import ConfigError, did_you_mean
+from unrolled.forecast_options import ForecastOptions
 from unrolled.spec import (
     AttentionKind,
     Merge,
@@ -271,12 +272,13 @@ class GenerateOptions(RecurrentOptions, frozen=True, kw_only=True):
     ] = 0.0
 
 
-OPTIONS: dict[Task, type[RecurrentOptions]] = {
+OPTIONS: dict[Task, type[RecurrentOptions] | type[ForecastOptions]] = {
     "classify": ClassifyOptions,
     "translate": TranslateOptions,
     "tag": TagOptions,
     "regress": RegressOptions,
     "generate": GenerateOptions,
+    "forecast": ForecastOptions,
 }
 
 

@@ -22,10 +22,15 @@ Init = Literal["torch", "orthogonal"]
 AttentionKind = Literal["additive", "dot", "general", "concat"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Tokens = Literal["char", "word", "bpe"]
-Task = Literal["classify", "translate", "tag", "regress", "generate"]
+Task = Literal["classify", "translate", "tag", "regress", "generate", "forecast"]
 TagHead = Literal["crf", "softmax"]
 Scheme = Literal["none", "bio", "bioes"]
 SequenceKind = Literal["text", "items", "frames"]
+ForecastDecoder = Literal["linear", "mlp", "rnn", "autoregressive"]
+ForecastOutput = Literal["point", "quantiles", "normal", "student_t", "negative_binomial"]
+Residual = Literal["none", "last", "season"]
+Scaling = Literal["standard", "robust", "none"]
+ScaleBy = Literal["window", "series"]
 Engine = Literal["auto", "reference", "torch", "native"]
 Precision = Literal["float32", "bf16", "int8"]
 
@@ -249,7 +254,51 @@ class GeneratorSpec(Struct, frozen=True, kw_only=True, tag="generate", tag_field
         return self.tied and self.recurrent.output_size != self.embedding_size
 
 
-NetworkSpec = ClassifierSpec | TranslatorSpec | TaggerSpec | RegressorSpec | GeneratorSpec
+class ForecasterSpec(Struct, frozen=True, kw_only=True, tag="forecast", tag_field="task"):
+    """A window of a series -> recurrent stack -> decoder -> the next `horizon` steps.
+
+    A step of the window is its value, whether it was observed, `past_size` and `known_size` numbers
+    beside it, and the series' `static_size` numbers. The decoders `linear` and `mlp` make all steps
+    from the last state, `rnn` runs `decoder_recurrent` over what is known of each step ahead (a
+    sequence to a sequence), and with `autoregressive` the stack itself goes on, reading what it
+    drew (Salinas et al. 2020, DeepAR). `output` says what is made of a step's numbers: a point,
+    `quantiles`, or the parameters of a distribution. With `residual` they are added to the last
+    observed value, or to the one a season ago.
+    """
+
+    recurrent: RecurrentSpec
+    horizon: int
+    past_size: int = 0
+    known_size: int = 0
+    static_size: int = 0
+    decoder: ForecastDecoder = "mlp"
+    decoder_size: int = 0
+    decoder_recurrent: RecurrentSpec | None = None
+    output: ForecastOutput = "quantiles"
+    quantiles: tuple[float, ...] = ()
+    residual: Residual = "last"
+    dropout: float = 0.0
+
+    @property
+    def step_size(self) -> int:
+        """Width of what the stack reads a step."""
+        return 2 + self.past_size + self.known_size + self.static_size
+
+    @property
+    def ahead_size(self) -> int:
+        """Width of what the decoder `rnn` reads a step: its place, what is known and static."""
+        return 1 + self.known_size + self.static_size
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that the decoder makes a step."""
+        counts = {"point": 1, "normal": 2, "student_t": 3, "negative_binomial": 2}
+        return counts.get(self.output, len(self.quantiles))
+
+
+NetworkSpec = (
+    ClassifierSpec | TranslatorSpec | TaggerSpec | RegressorSpec | GeneratorSpec | ForecasterSpec
+)
 
 
 class VocabularySpec(Struct, frozen=True, kw_only=True):
@@ -391,6 +440,35 @@ class GenerationSpec(Struct, frozen=True, kw_only=True):
     bptt_jitter: float = 0.0
 
 
+class ForecastingSpec(Struct, frozen=True, kw_only=True):
+    """How a forecaster reads series, beside the column of their values.
+
+    `id` is empty where a file is one series. `freq` is the time between two steps and `season` the
+    steps of a season; `window` steps are read. `past`, `future` and `static` are covariates:
+    `statistics` holds the mean and deviation of those that are numbers, `categories` the values of
+    those that are not. `calendar` names the cycles that are read from the stamps. A series is
+    scaled by the window or all of its past. `samples` paths are drawn where the decoder is
+    autoregressive; `loss` and `windows_per_epoch` acted in training.
+    """
+
+    id: str = "unique_id"
+    time: str = "ds"
+    freq: str = "1"
+    season: int = 1
+    window: int
+    past: tuple[str, ...] = ()
+    future: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    statistics: dict[str, tuple[float, float]] = {}
+    categories: dict[str, tuple[str, ...]] = {}
+    calendar: tuple[str, ...] = ()
+    scaling: Scaling = "standard"
+    scale_by: ScaleBy = "window"
+    samples: int = 200
+    loss: str = "mae"
+    windows_per_epoch: int = 0
+
+
 class DataSpec(Struct, frozen=True, kw_only=True):
     """Which columns were read and how, so that a model reads new files the same way.
 
@@ -410,6 +488,7 @@ class DataSpec(Struct, frozen=True, kw_only=True):
     labels: LabelsSpec = LabelsSpec()
     targets: tuple[str, ...] = ()
     generation: GenerationSpec | None = None
+    forecasting: ForecastingSpec | None = None
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True):

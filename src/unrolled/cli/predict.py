@@ -11,10 +11,11 @@ import click
 import msgspec
 
 from unrolled.cli.common import say
+from unrolled.cli.levels import LEVEL, SpreadLevels
 from unrolled.cli.naming import check_free, named
 
 
-@click.command(name="predict")
+@click.command(name="predict", cls=SpreadLevels)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(allow_dash=True))
 @click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
@@ -28,6 +29,9 @@ from unrolled.cli.naming import check_free, named
 @click.option("--top-p", type=float, default=1.0, help="Generator: draw from this probability.")
 @click.option("--repetition-penalty", type=float, default=1.0, help="Generator: above 1 varies.")
 @click.option("--seed", type=int, default=0, help="Generator: seeds what is drawn.")
+@LEVEL
+@click.option("--horizon", type=click.IntRange(1), help="Forecasters: steps ahead.")
+@click.option("--future", type=click.Path(), help="Forecasters: file of what is known ahead.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
 def command(
@@ -38,6 +42,9 @@ def command(
     beam: int,
     n_best: int,
     column: str,
+    level: tuple[float, ...],
+    horizon: int | None,
+    future: str | None,
     as_json: bool,
     quiet: bool,
     **drawing: Any,
@@ -49,18 +56,28 @@ def command(
     tab-separated fields of the line, or in columns `prediction_2` and so on; --column names them
     otherwise, where the table has such a column already. A tagger answers a line with the tags of
     its words, and a CoNLL file with the file, its tags filled in. A generator goes on with the
-    whole text, unit by unit; of items it recommends --n-best.
+    whole text, unit by unit; of items it recommends --n-best. A forecaster answers a table of
+    series with one of their next values.
 
     Example: echo recurrent | unrolled predict model/ -
     """
-    from unrolled.cli import pooled, tagging
+    from unrolled.cli import forecasting, pooled, tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
+    from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import ClassifierModel, RegressorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
+    if isinstance(loaded, ForecastModel):
+        forecasting.predict(
+            loaded, data, kind, level=level, horizon=horizon, future=future, as_json=as_json,
+            quiet=quiet,
+        )  # fmt: skip
+        return
+    if level or horizon or future:
+        raise ConfigError("--level, --horizon and --future are for forecasters")
     if isinstance(loaded, TaggerModel):
         if beam > 1:
             raise ConfigError("--beam is for translators; a tagger's search is exact")

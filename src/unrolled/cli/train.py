@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from unrolled.cli.common import spec_options
+from unrolled.cli.forecasting import forecast
 from unrolled.cli.generating import generate
 from unrolled.cli.training import common_options, report_fitted, resolve, training_run
 from unrolled.options import ClassifyOptions, RegressOptions, TagOptions, TranslateOptions
@@ -136,3 +137,4 @@ def tag(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
 
 
 command.add_command(generate)
+command.add_command(forecast)

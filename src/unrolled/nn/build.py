@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unrolled.nn.forecaster import Forecaster
 from unrolled.nn.generator import Generator
 from unrolled.nn.heads import Classifier, Regressor
 from unrolled.nn.tagger import Tagger
@@ -9,13 +10,14 @@ from unrolled.nn.translator import Translator
 from unrolled.spec import (
     ClassifierSpec,
     Engine,
+    ForecasterSpec,
     GeneratorSpec,
     NetworkSpec,
     RegressorSpec,
     TaggerSpec,
 )
 
-Network = Classifier | Regressor | Translator | Tagger | Generator
+Network = Classifier | Regressor | Translator | Tagger | Generator | Forecaster
 
 
 def build(spec: NetworkSpec, *, engine: Engine = "auto") -> Network:
@@ -31,4 +33,6 @@ def build(spec: NetworkSpec, *, engine: Engine = "auto") -> Network:
         return Tagger(spec, engine=engine)
     if isinstance(spec, GeneratorSpec):
         return Generator(spec, engine=engine)
+    if isinstance(spec, ForecasterSpec):
+        return Forecaster(spec, engine=engine)
     return Translator(spec, engine=engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unrolled.runtime.forecaster import ForecasterNetwork
 from unrolled.runtime.generator import GeneratorNetwork
 from unrolled.runtime.heads import ClassifierNetwork, RegressorNetwork
 from unrolled.runtime.networks import TranslatorNetwork
@@ -9,6 +10,7 @@ from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.weights import Weights
 from unrolled.spec import (
     ClassifierSpec,
+    ForecasterSpec,
     GeneratorSpec,
     NetworkSpec,
     RegressorSpec,
@@ -16,7 +18,12 @@ from unrolled.spec import (
 )
 
 Network = (
-    ClassifierNetwork | RegressorNetwork | TranslatorNetwork | TaggerNetwork | GeneratorNetwork
+    ClassifierNetwork
+    | RegressorNetwork
+    | TranslatorNetwork
+    | TaggerNetwork
+    | GeneratorNetwork
+    | ForecasterNetwork
 )
 
 
@@ -34,4 +41,6 @@ def build(spec: NetworkSpec, weights: Weights) -> Network:
         return TaggerNetwork(spec, weights)
     if isinstance(spec, GeneratorSpec):
         return GeneratorNetwork(spec, weights)
+    if isinstance(spec, ForecasterSpec):
+        return ForecasterNetwork(spec, weights)
     return TranslatorNetwork(spec, weights)

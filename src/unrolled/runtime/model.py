@@ -11,6 +11,7 @@ from unrolled.artifact import Artifact
 from unrolled.data.vocab import Vocabulary
 from unrolled.errors import ConfigError, ModelError
 from unrolled.runtime import decode
+from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.pooled_model import Attended, Classified, ClassifierModel, RegressorModel
@@ -27,6 +28,7 @@ from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
 from unrolled.spec import (
     ClassifierSpec,
+    ForecasterSpec,
     GeneratorSpec,
     ModelConfig,
     Precision,
@@ -185,7 +187,14 @@ class TranslatorModel:
         )
 
 
-Model = ClassifierModel | TranslatorModel | TaggerModel | RegressorModel | GeneratorModel
+Model = (
+    ClassifierModel
+    | TranslatorModel
+    | TaggerModel
+    | RegressorModel
+    | GeneratorModel
+    | ForecastModel
+)
 
 
 def load(folder: str | Path, *, precision: Precision | None = None) -> Model:
@@ -212,4 +221,6 @@ def from_artifact(found: Artifact, *, precision: Precision | None = None) -> Mod
         return TaggerModel.from_artifact(found, precision=precision)
     if isinstance(found.config.network, GeneratorSpec):
         return GeneratorModel.from_artifact(found, precision=precision)
+    if isinstance(found.config.network, ForecasterSpec):
+        return ForecastModel.from_artifact(found, precision=precision)
     return TranslatorModel.from_artifact(found, precision=precision)
