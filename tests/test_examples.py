@@ -13,6 +13,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
     "caption_attributes": "which attribute each word came from:",
     "classify_sentences": "what each word weighed in the label:",
+    "continue_text": "after 'tha':",
+    "forecast_shops": "a stream of the market's days says the same: True",
     "layers_in_torch": "The adding problem",
     "read_signals": "what it thinks of a",
     "runtime_without_torch": "torch was imported: False",

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from unrolled.errors import ConfigError, did_you_mean
+from unrolled.forecast_options import ForecastOptions
 from unrolled.spec import (
     AttentionKind,
     Merge,
@@ -284,12 +285,47 @@ class CaptionOptions(RecurrentOptions, frozen=True, kw_only=True):
     beam: Annotated[int, Meta(ge=1, description="Beam width in evaluation.")] = 1
 
 
-OPTIONS: dict[Task, type[RecurrentOptions]] = {
+class GenerateOptions(RecurrentOptions, frozen=True, kw_only=True):
+    """Autoregressive: what comes next in a text, in sequences of items, or in frames of music."""
+
+    tokens: Annotated[TokensName, Meta(description="Unit of a text (auto: char).")] = "auto"
+    items: Annotated[str, Meta(description="Key of the items in JSONL.")] = "items"
+    ends: Annotated[bool, Meta(description="Items: learn where a sequence ends, too.")] = True
+    cell: Annotated[CellName, Meta(description="Recurrent cell.")] = "lstm"
+    bidirectional: Annotated[
+        Literal[False], Meta(description="Always false: what follows is not known.")
+    ] = False
+    layers: Annotated[int, Meta(ge=1, description="Stacked recurrent layers.")] = 1
+    tied: Annotated[bool, Meta(description="The output shares the embedding's matrix.")] = False
+    bptt: Annotated[
+        int, Meta(ge=1, description="Text: steps that gradients go back; the state goes on.")
+    ] = 70
+    bptt_jitter: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Text: vary bptt from batch to batch by this share of it."),
+    ] = 0.0
+    dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Between layers and before the output, locked.")
+    ] = 0.1
+    input_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="On what the first layer reads, locked.")
+    ] = 0.0
+    embedding_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of the vocabulary's embeddings dropped a batch.")
+    ] = 0.0
+    weight_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of recurrent weights dropped a batch.")
+    ] = 0.0
+
+
+OPTIONS: dict[Task, type[RecurrentOptions] | type[ForecastOptions]] = {
     "caption": CaptionOptions,
     "classify": ClassifyOptions,
     "translate": TranslateOptions,
     "tag": TagOptions,
     "regress": RegressOptions,
+    "generate": GenerateOptions,
+    "forecast": ForecastOptions,
 }
 
 

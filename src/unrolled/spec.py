@@ -22,11 +22,17 @@ Init = Literal["torch", "orthogonal"]
 AttentionKind = Literal["additive", "dot", "general", "concat"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Tokens = Literal["char", "word", "bpe"]
-Task = Literal["classify", "translate", "tag", "regress", "caption"]
+Task = Literal["classify", "translate", "tag", "regress", "generate", "forecast", "caption"]
 CaptionInputs = Literal["vector", "regions", "attributes"]
 Condition = Literal["first", "every", "attend"]
 TagHead = Literal["crf", "softmax"]
 Scheme = Literal["none", "bio", "bioes"]
+SequenceKind = Literal["text", "items", "frames"]
+ForecastDecoder = Literal["linear", "mlp", "rnn", "autoregressive"]
+ForecastOutput = Literal["point", "quantiles", "normal", "student_t", "negative_binomial"]
+Residual = Literal["none", "last", "season"]
+Scaling = Literal["standard", "robust", "none"]
+ScaleBy = Literal["window", "series"]
 Engine = Literal["auto", "reference", "torch", "native"]
 Precision = Literal["float32", "bf16", "int8"]
 
@@ -251,7 +257,85 @@ class CaptionerSpec(Struct, frozen=True, kw_only=True, tag="caption", tag_field=
     dropout: float = 0.0
 
 
-NetworkSpec = ClassifierSpec | TranslatorSpec | TaggerSpec | RegressorSpec | CaptionerSpec
+class GeneratorSpec(Struct, frozen=True, kw_only=True, tag="generate", tag_field="task"):
+    """Tokens or frames -> recurrent stack -> what comes next (autoregressive).
+
+    Tokens: embedding -> stack -> linear to E where the stack's width is another and the output is
+    `tied` -> softmax over V. A tied output shares the embedding's matrix (Press and Wolf 2017,
+    section 3). With `frame_size` above 0 a step is that many values of 0 or 1, and what comes next
+    is that many independent probabilities. Dropout acts in training only, as in Merity et al. 2018,
+    section 4: `embedding_dropout` on whole words of the embedding, `input_dropout`, between layers
+    (`recurrent.dropout`) and `dropout` on the output with one mask for all steps of a row, and
+    `weight_dropout` on the recurrent weights.
+    """
+
+    recurrent: RecurrentSpec
+    vocab_size: int = 0
+    embedding_size: int = 0
+    frame_size: int = 0
+    tied: bool = False
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    weight_dropout: float = 0.0
+
+    @property
+    def projected(self) -> bool:
+        """Whether a linear layer stands between the stack and a tied output."""
+        return self.tied and self.recurrent.output_size != self.embedding_size
+
+
+class ForecasterSpec(Struct, frozen=True, kw_only=True, tag="forecast", tag_field="task"):
+    """A window of a series -> recurrent stack -> decoder -> the next `horizon` steps.
+
+    A step of the window is its value, whether it was observed, `past_size` and `known_size` numbers
+    beside it, and the series' `static_size` numbers. The decoders `linear` and `mlp` make all steps
+    from the last state, `rnn` runs `decoder_recurrent` over what is known of each step ahead (a
+    sequence to a sequence), and with `autoregressive` the stack itself goes on, reading what it
+    drew (Salinas et al. 2020, DeepAR). `output` says what is made of a step's numbers: a point,
+    `quantiles`, or the parameters of a distribution. With `residual` they are added to the last
+    observed value, or to the one a season ago.
+    """
+
+    recurrent: RecurrentSpec
+    horizon: int
+    past_size: int = 0
+    known_size: int = 0
+    static_size: int = 0
+    decoder: ForecastDecoder = "mlp"
+    decoder_size: int = 0
+    decoder_recurrent: RecurrentSpec | None = None
+    output: ForecastOutput = "quantiles"
+    quantiles: tuple[float, ...] = ()
+    residual: Residual = "last"
+    dropout: float = 0.0
+
+    @property
+    def step_size(self) -> int:
+        """Width of what the stack reads a step."""
+        return 2 + self.past_size + self.known_size + self.static_size
+
+    @property
+    def ahead_size(self) -> int:
+        """Width of what the decoder `rnn` reads a step: its place, what is known and static."""
+        return 1 + self.known_size + self.static_size
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that the decoder makes a step."""
+        counts = {"point": 1, "normal": 2, "student_t": 3, "negative_binomial": 2}
+        return counts.get(self.output, len(self.quantiles))
+
+
+NetworkSpec = (
+    ClassifierSpec
+    | TranslatorSpec
+    | TaggerSpec
+    | RegressorSpec
+    | GeneratorSpec
+    | ForecasterSpec
+    | CaptionerSpec
+)
 DecoderSpec = TranslatorSpec | CaptionerSpec
 
 
@@ -386,6 +470,49 @@ class LabelsSpec(Struct, frozen=True, kw_only=True):
     class_weights: tuple[float, ...] = ()
 
 
+class GenerationSpec(Struct, frozen=True, kw_only=True):
+    """What a generator reads: one text, sequences of items under `items`, or frames.
+
+    A text is one stream; its state is carried through training in steps of `bptt`. Sequences are
+    read each from its own beginning; where `ends`, the model has learned where they end.
+    """
+
+    kind: SequenceKind = "text"
+    items: str = "items"
+    ends: bool = True
+    bptt: int = 70
+    bptt_jitter: float = 0.0
+
+
+class ForecastingSpec(Struct, frozen=True, kw_only=True):
+    """How a forecaster reads series, beside the column of their values.
+
+    `id` is empty where a file is one series. `freq` is the time between two steps and `season` the
+    steps of a season; `window` steps are read. `past`, `future` and `static` are covariates:
+    `statistics` holds the mean and deviation of those that are numbers, `categories` the values of
+    those that are not. `calendar` names the cycles that are read from the stamps. A series is
+    scaled by the window or all of its past. `samples` paths are drawn where the decoder is
+    autoregressive; `loss` and `windows_per_epoch` acted in training.
+    """
+
+    id: str = "unique_id"
+    time: str = "ds"
+    freq: str = "1"
+    season: int = 1
+    window: int
+    past: tuple[str, ...] = ()
+    future: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    statistics: dict[str, tuple[float, float]] = {}
+    categories: dict[str, tuple[str, ...]] = {}
+    calendar: tuple[str, ...] = ()
+    scaling: Scaling = "standard"
+    scale_by: ScaleBy = "window"
+    samples: int = 200
+    loss: str = "mae"
+    windows_per_epoch: int = 0
+
+
 class DataSpec(Struct, frozen=True, kw_only=True):
     """Which columns were read and how, so that a model reads new files the same way.
 
@@ -405,6 +532,8 @@ class DataSpec(Struct, frozen=True, kw_only=True):
     frames: FramesSpec | None = None
     labels: LabelsSpec = LabelsSpec()
     targets: tuple[str, ...] = ()
+    generation: GenerationSpec | None = None
+    forecasting: ForecastingSpec | None = None
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True):

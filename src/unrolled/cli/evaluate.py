@@ -9,18 +9,34 @@ from typing import Any
 import click
 
 from unrolled.cli.common import write_json
+from unrolled.cli.levels import LEVEL, SpreadLevels
 
 # More classes than this are told by --json and --report only.
 MOST_LISTED = 60
 
 
-@click.command(name="evaluate")
+@click.command(name="evaluate", cls=SpreadLevels)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(allow_dash=True))
 @click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
 @click.option("--source", help="Column of the text or source [default: as in training].")
 @click.option("--target", help="Column of the label or target [default: as in training].")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
+@LEVEL
+@click.option(
+    "--windows",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Forecasters: origins of each series, the last a horizon before its end (0: all).",
+)
+@click.option("--stride", type=click.IntRange(1), help="Steps between them [default: the horizon].")
+@click.option(
+    "--step",
+    type=click.IntRange(0),
+    default=0,
+    help="Forecasters: measure this step of the horizon only.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @click.option(
     "--report",
@@ -34,19 +50,40 @@ def command(
     source: str | None,
     target: str | None,
     beam: int,
+    level: tuple[float, ...],
+    windows: int,
+    stride: int | None,
+    step: int,
     as_json: bool,
     report: Path | None,
 ) -> None:
-    """Measure MODEL on the labelled rows of DATA.
+    """Measure MODEL on the labelled rows of DATA; a forecaster, on the end of each series.
+
+    A forecaster's errors stand beside those of the seasonal naive forecast and the drift. With
+    --windows there are several origins, each told only what is before it (rolling origin).
 
     Example: unrolled evaluate model/ test.csv
     """
+    from unrolled.cli import forecasting
+    from unrolled.runtime.forecaster_model import ForecastModel
+    from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import load
     from unrolled.tasks.evaluate import evaluate_examples, read_examples
 
     loaded = load(model)
-    examples = read_examples(loaded, data, format=kind, source=source, target=target)
-    metrics = evaluate_examples(loaded, examples, beam=beam)
+    if isinstance(loaded, ForecastModel):
+        forecasting.evaluate(
+            loaded, data, kind, level=level, windows=windows, stride=stride, step=step,
+            as_json=as_json,
+        )  # fmt: skip
+        return
+    if isinstance(loaded, GeneratorModel):
+        from unrolled.cli import generating
+
+        metrics = generating.evaluate(loaded, data, kind)
+    else:
+        examples = read_examples(loaded, data, format=kind, source=source, target=target)
+        metrics = evaluate_examples(loaded, examples, beam=beam)
     if report is not None:
         _write_report(report, loaded, Path(model).name, data, metrics)
     if as_json:
@@ -61,7 +98,7 @@ def _table(metrics: dict[str, Any]) -> str:
     width = max(16, *(len(name) + 1 for name in metrics))
     lines = []
     for name, value in metrics.items():
-        if name in percent or name.endswith(("accuracy", "_f1")):
+        if name in percent or "@" in name or name.endswith(("accuracy", "_f1")):
             lines.append(f"{name:<{width}}{100 * value:8.2f} %")
         elif name in ("mae", "rmse"):
             lines.append(f"{name:<{width}}{value:8.4g}")

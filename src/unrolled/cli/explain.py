@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from unrolled.cli.common import say, write_json
+from unrolled.cli.levels import LEVEL, SpreadLevels
 
 
-@click.command(name="explain")
+@click.command(name="explain", cls=SpreadLevels)
 @click.argument("model", type=click.Path())
 @click.argument("texts", nargs=-1)
 @click.option("--data", "data", type=click.Path(), help="File of sequences, in place of TEXTS.")
@@ -26,6 +27,7 @@ from unrolled.cli.common import say, write_json
 )
 @click.option("--png", type=click.Path(path_type=Path), help="Draw the first text as PNG or SVG.")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
+@LEVEL
 @click.option("--json", "as_json", is_flag=True, help="Print the weights as JSON.")
 @click.option("--quiet", is_flag=True, help="No closing line.")
 def command(
@@ -37,6 +39,7 @@ def command(
     out: Path,
     png: Path | None,
     beam: int,
+    level: tuple[float, ...],
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -44,23 +47,32 @@ def command(
 
     A translator's page shows which source unit each written unit came from; a classifier's, what
     each part of the text weighed in the label, and its confusion matrix; a tagger's, how likely
-    each tag of each word is. A model of numbers takes its sequences from --data.
-    For a captioner give a file in the place of texts: its page shows what each word came from.
+    each tag of each word is; a generator's, how many bits each unit surprised it by. A model of
+    numbers takes its sequences from --data. A forecaster takes a file in the place of texts and
+    shows its forecasts beside what came; so does a captioner, and shows what each word came from.
 
     Example: unrolled explain model/ "some text" --out report.html
     """
-    from unrolled.cli import captioning
+    from unrolled.cli import captioning, forecasting
     from unrolled.explain import report
     from unrolled.explain.captioning import captioning_report
     from unrolled.explain.explanation import examples_of
+    from unrolled.explain.generating import surprise_report, surprised_examples
     from unrolled.explain.tagging import tagged_examples, tagging_report
     from unrolled.runtime.captioner_model import CaptionerModel
+    from unrolled.runtime.forecaster_model import ForecastModel
+    from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import ClassifierModel, RegressorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     if not texts and data is None:
         raise click.UsageError("Missing argument 'TEXTS...'.")
     loaded = load(model)
+    if isinstance(loaded, ForecastModel):
+        history = _history(Path(model))
+        forecasting.explain(loaded, Path(model), texts, out, level, history, as_json=as_json)
+        say(f"the report is in {out}", quiet=quiet)
+        return
     if data is not None and not isinstance(loaded, (ClassifierModel, RegressorModel)):
         raise click.UsageError("--data is for classifiers and regressors; give TEXTS")
     if isinstance(loaded, TaggerModel):
@@ -69,6 +81,8 @@ def command(
         examples = captioning.examples(loaded, texts, beam)
     elif isinstance(loaded, (ClassifierModel, RegressorModel)):
         examples = _explained(loaded, texts, data, kind, rows)
+    elif isinstance(loaded, GeneratorModel):
+        examples = surprised_examples(loaded, list(texts))
     else:
         examples = examples_of(loaded, list(texts), beam=beam)
     log, metrics = _history(Path(model))
@@ -78,6 +92,9 @@ def command(
         page = tagging_report(title, examples, log=log, metrics=metrics)
     elif isinstance(loaded, CaptionerModel):
         page = captioning_report(title, examples, log=log, metrics=metrics)
+    elif isinstance(loaded, GeneratorModel):
+        title = f"What surprised {Path(model).name}"
+        page = surprise_report(title, examples, log=log, metrics=metrics)
     elif isinstance(loaded, (ClassifierModel, RegressorModel)):
         page = report.classification_report(title, examples, log=log, metrics=metrics)
     else:

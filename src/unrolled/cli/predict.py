@@ -11,10 +11,11 @@ import click
 import msgspec
 
 from unrolled.cli.common import say
+from unrolled.cli.levels import LEVEL, SpreadLevels
 from unrolled.cli.naming import check_free, named
 
 
-@click.command(name="predict")
+@click.command(name="predict", cls=SpreadLevels)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(allow_dash=True))
 @click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
@@ -22,6 +23,15 @@ from unrolled.cli.naming import check_free, named
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @click.option("--n-best", type=click.IntRange(1), default=1, show_default=True, help="Answers.")
 @click.option("--column", default="prediction", show_default=True, help="Name of the answer.")
+@click.option("--max-length", type=click.IntRange(1), default=200, help="Generator: units.")
+@click.option("--temperature", type=float, default=1.0, help="Generator: 0 takes the likeliest.")
+@click.option("--top-k", type=int, default=0, help="Generator: draw from the k likeliest.")
+@click.option("--top-p", type=float, default=1.0, help="Generator: draw from this probability.")
+@click.option("--repetition-penalty", type=float, default=1.0, help="Generator: above 1 varies.")
+@click.option("--seed", type=int, default=0, help="Generator: seeds what is drawn.")
+@LEVEL
+@click.option("--horizon", type=click.IntRange(1), help="Forecasters: steps ahead.")
+@click.option("--future", type=click.Path(), help="Forecasters: file of what is known ahead.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
 def command(
@@ -32,27 +42,43 @@ def command(
     beam: int,
     n_best: int,
     column: str,
+    level: tuple[float, ...],
+    horizon: int | None,
+    future: str | None,
     as_json: bool,
     quiet: bool,
+    **drawing: Any,
 ) -> None:
     """Answer for every row of DATA; `-` reads one text a line from stdin.
 
     Lines of text give one answer a line. A table comes back as a table: its columns, then
     `prediction` (and `probability`, for a classifier). With --n-best further answers follow in
     tab-separated fields of the line, or in columns `prediction_2` and so on; --column names them
-    otherwise, where the table has such a column already. A tagger answers a
-    line with the tags of its words, and a CoNLL file with the file, its tags filled in.
+    otherwise, where the table has such a column already. A tagger answers a line with the tags of
+    its words, and a CoNLL file with the file, its tags filled in. A generator goes on with the
+    whole text, unit by unit; of items it recommends --n-best. A forecaster answers a table of
+    series with one of their next values.
 
     Example: echo recurrent | unrolled predict model/ -
     """
-    from unrolled.cli import captioning, pooled, tagging
+    from unrolled.cli import captioning, forecasting, pooled, tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
     from unrolled.runtime.captioner_model import CaptionerModel
+    from unrolled.runtime.forecaster_model import ForecastModel
+    from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import ClassifierModel, RegressorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
+    if isinstance(loaded, ForecastModel):
+        forecasting.predict(
+            loaded, data, kind, level=level, horizon=horizon, future=future, as_json=as_json,
+            quiet=quiet,
+        )  # fmt: skip
+        return
+    if level or horizon or future:
+        raise ConfigError("--level, --horizon and --future are for forecasters")
     if isinstance(loaded, TaggerModel):
         if beam > 1:
             raise ConfigError("--beam is for translators; a tagger's search is exact")
@@ -60,6 +86,13 @@ def command(
         return
     if isinstance(loaded, CaptionerModel):
         captioning.predict(loaded, data, kind, source, beam, n_best, as_json)
+        return
+    if isinstance(loaded, GeneratorModel):
+        from unrolled.cli import generating
+
+        if beam > 1:
+            raise ConfigError("--beam is for translators; a generator draws")
+        generating.predict(loaded, data, n_best=n_best, **drawing)
         return
     if isinstance(loaded, (ClassifierModel, RegressorModel)):
         if max(beam, n_best) > 1:

@@ -9,6 +9,8 @@ import click
 
 from unrolled.cli import captioning
 from unrolled.cli.common import spec_options
+from unrolled.cli.forecasting import forecast
+from unrolled.cli.generating import generate
 from unrolled.cli.training import common_options, report_fitted, resolve, training_run
 from unrolled.options import ClassifyOptions, RegressOptions, TagOptions, TranslateOptions
 from unrolled.spec import TrainSpec
@@ -136,3 +138,7 @@ def tag(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
     held = read(valid) if valid else None
     fitted = train(read(data), options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
+
+
+command.add_command(generate)
+command.add_command(forecast)

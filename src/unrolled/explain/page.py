@@ -38,6 +38,7 @@ article.wide { grid-column: 1 / -1; }
 :focus-visible { outline: 3px solid var(--s0); outline-offset: 2px; border-radius: .25rem; }
 svg text { fill: var(--ink); font-size: 13px; } svg.chart { width: 100%; height: auto;
   max-width: 29rem; }
+svg.plot { width: 100%; height: auto; min-width: 34rem; max-width: 60rem; }
 svg .axis, svg .tick { fill: var(--soft); font-size: 12px; }
 svg .on, svg .in { font-size: 11px; } svg .on { fill: var(--on); } svg .in { fill: var(--in); }
 svg.grid { max-width: 100%; height: auto; } svg.grid rect { stroke: var(--rule); }

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from unrolled.spec import (
     CaptionerSpec,
     ClassifierSpec,
+    ForecasterSpec,
+    GeneratorSpec,
     ModelConfig,
     NetworkSpec,
     RecurrentSpec,
@@ -48,6 +50,10 @@ def describe(config: ModelConfig) -> str:
         lines = _describe_tagger(spec, config)
     elif isinstance(spec, CaptionerSpec):
         lines = _describe_captioner(spec, config)
+    elif isinstance(spec, GeneratorSpec):
+        lines = _describe_generator(spec, config)
+    elif isinstance(spec, ForecasterSpec):
+        lines = _describe_forecaster(spec, config)
     else:
         attention = spec.attention.kind + " attention" if spec.attention else "no attention"
         lines = [
@@ -121,6 +127,53 @@ def _describe_tagger(spec: TaggerSpec, config: ModelConfig) -> list[str]:
     return [*lines, f"{embedded}{stack_words(spec.recurrent)}, {head}"]
 
 
+def _describe_generator(spec: GeneratorSpec, config: ModelConfig) -> list[str]:
+    stack = stack_words(spec.recurrent)
+    if spec.frame_size:
+        return [f"generate: frames of {spec.frame_size} keys", f"{stack}, a sigmoid for each key"]
+    kind = "item" if config.data.generation and config.data.generation.kind == "items" else None
+    unit = kind or config.data.source_vocabulary.tokens
+    tied = ", tied to the embedding" if spec.tied else ""
+    return [
+        f"generate: {spec.vocab_size} {unit}s in the vocabulary",
+        f"embedding of {spec.embedding_size}, {stack}, a softmax{tied}",
+    ]
+
+
+def _describe_forecaster(spec: ForecasterSpec, config: ModelConfig) -> list[str]:
+    reads = config.data.forecasting
+    assert reads is not None
+    outputs = {
+        "point": "a point",
+        "quantiles": f"{len(spec.quantiles)} quantiles",
+        "normal": "a normal distribution",
+        "student_t": "a Student's t distribution",
+        "negative_binomial": "a negative binomial distribution",
+    }
+    decoders = {
+        "linear": "all steps at once, linear",
+        "mlp": f"all steps at once, {spec.decoder_size} numbers told to each",
+        "rnn": "a recurrent decoder",
+        "autoregressive": "goes on by itself, each step from what it drew",
+    }
+    told = {"none": "", "last": ", added to the last value", "season": ", added to a season ago"}
+    beside = [
+        f"{len(names)} {kind} covariate{'s' if len(names) > 1 else ''}"
+        for kind, names in (("past", reads.past), ("known", reads.future), ("static", reads.static))
+        if names
+    ]
+    beside += [f"calendar: {', '.join(reads.calendar)}"] if reads.calendar else []
+    lines = [
+        f"forecast: {spec.horizon} steps of {reads.freq} from the {reads.window} before, "
+        f"{outputs[spec.output]} each{told[spec.residual]}",
+        f"scaled by the {reads.scale_by}'s own {reads.scaling} scale"
+        if reads.scaling != "none"
+        else "not scaled",
+        f"{stack_words(spec.recurrent)}; {decoders[spec.decoder]}",
+    ]
+    return [*lines, *(["; ".join(beside)] if beside else [])]
+
+
 def stack_words(spec: RecurrentSpec) -> str:
     """Return a recurrent stack in words."""
     layers = f"{spec.num_layers} {NAMES[spec.cell]} layer{'s' if spec.num_layers > 1 else ''}"
@@ -140,6 +193,10 @@ def draw(spec: NetworkSpec) -> str:
         return _draw_tagger(spec)
     if isinstance(spec, CaptionerSpec):
         return _draw_captioner(spec)
+    if isinstance(spec, GeneratorSpec):
+        return _draw_generator(spec)
+    if isinstance(spec, ForecasterSpec):
+        return _draw_forecaster(spec)
     return _draw_translator(spec)
 
 
@@ -199,6 +256,32 @@ def _draw_captioner(spec: CaptionerSpec) -> str:
     if spec.attention is not None:
         notes.append(f"c[t]: a context from all m[s] by {spec.attention.kind} attention")
     return "\n".join([*body, "", *notes])
+
+
+def _draw_generator(spec: GeneratorSpec) -> str:
+    body = _stack(spec.recurrent, ["x[0]", "x[1]", "x[T-1]"], outputs=["x[1]", "x[2]", "x[T]"])
+    head = "a sigmoid for each key" if spec.frame_size else "a softmax over what comes next"
+    return "\n".join([head, "", *body])
+
+
+def _draw_forecaster(spec: ForecasterSpec) -> str:
+    if spec.decoder == "autoregressive":
+        body = _stack(
+            spec.recurrent, ["y[t-1]", "y[t]", "y[t+H-1]"], outputs=["y[t]", "y[t+1]", "y[t+H]"]
+        )
+        return "\n".join([*body, "", "up to now a step reads what was, then what it drew itself"])
+    body = _stack(spec.recurrent, ["x[1]", "x[2]", "x[T]"])
+    width = max(map(len, body))
+    head = {"linear": "linear", "mlp": "network of two layers", "rnn": "recurrent decoder"}
+    top = [
+        f"y[T+1] ... y[T+{spec.horizon}]",
+        "^",
+        head[spec.decoder] + (", with what is known ahead" if spec.known_size else ""),
+        "^",
+        "last state",
+    ]
+    note = "x[t]: the value, whether it is there, and what stands beside it"
+    return "\n".join([*(line.center(width).rstrip() for line in top), *body, "", note])
 
 
 def _draw_translator(spec: TranslatorSpec) -> str:

@@ -119,11 +119,12 @@ def _cell(
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where a chart's values lie on its canvas: x from `low` to `high`, y from 0 to `top_y`."""
+    """Where a chart's values lie: x from `low` to `high`, y from `bottom_y` to `top_y`."""
 
     low: float
     high: float
     top_y: float
+    bottom_y: float = 0.0
     left: float = 46.0
     right: float = 338.0
     top: float = 58.0
@@ -132,7 +133,7 @@ class _Frame:
     def at(self, x: float, y: float) -> tuple[float, float]:
         span = self.high - self.low
         across = (x - self.low) / span if span else 0.5
-        up = y / self.top_y
+        up = (y - self.bottom_y) / (self.top_y - self.bottom_y)
         return (
             self.left + across * (self.right - self.left),
             self.bottom - up * (self.bottom - self.top),
@@ -149,14 +150,16 @@ def line_chart(
 ) -> str:
     """Draw lines over a common x with whole numbers, told apart by colour, dash and marker.
 
-    The y axis begins at 0. `marked` is an x that gets an upright line, called `best`.
+    The y axis begins at 0, or below it where a value does. `marked` is an x that gets an upright
+    line, called `best`.
     """
     xs = [x for line in series for x, _ in line.points]
-    ticks = _ticks(max(y for line in series for _, y in line.points))
-    frame = _Frame(min(xs), max(xs), ticks[-1])
+    ys = [y for line in series for _, y in line.points]
+    ticks = _ticks(max(ys)) if min(ys) >= 0 else round_ticks([0.0, *ys])
+    frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0])
     parts = _axes(frame, ticks, x_title, y_title)
     if marked is not None:
-        x, _ = frame.at(marked, 0)
+        x, _ = frame.at(marked, ticks[0])
         parts.append(
             f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{frame.top}" y2="{frame.bottom}"/>'
         )
@@ -229,6 +232,18 @@ def _ticks(highest: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
     return [round(k * step, 10) for k in range(math.ceil(highest / step - 1e-9) + 1)]
+
+
+def round_ticks(values: Sequence[float]) -> list[float]:
+    """Return 4 to 7 round numbers from below the least value to above the largest."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if high - low <= 1e-9 * max(1.0, abs(high)):
+        low, high = low - 0.5, high + 0.5
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{k * step:.10g}") for k in range(first, last + 1)]
 
 
 def _whole_ticks(low: float, high: float) -> list[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from unrolled.nn.captioner import Captioner
+from unrolled.nn.forecaster import Forecaster
+from unrolled.nn.generator import Generator
 from unrolled.nn.heads import Classifier, Regressor
 from unrolled.nn.tagger import Tagger
 from unrolled.nn.translator import Translator
@@ -10,15 +12,17 @@ from unrolled.spec import (
     CaptionerSpec,
     ClassifierSpec,
     Engine,
+    ForecasterSpec,
+    GeneratorSpec,
     NetworkSpec,
     RegressorSpec,
     TaggerSpec,
 )
 
+Network = Classifier | Regressor | Translator | Tagger | Generator | Forecaster | Captioner
 
-def build(
-    spec: NetworkSpec, *, engine: Engine = "auto"
-) -> Classifier | Regressor | Translator | Tagger | Captioner:
+
+def build(spec: NetworkSpec, *, engine: Engine = "auto") -> Network:
     """Return the module that `spec` names, its weights fresh.
 
     Raises ConfigError where the spec's sizes do not fit together.
@@ -31,4 +35,8 @@ def build(
         return Tagger(spec, engine=engine)
     if isinstance(spec, CaptionerSpec):
         return Captioner(spec, engine=engine)
+    if isinstance(spec, GeneratorSpec):
+        return Generator(spec, engine=engine)
+    if isinstance(spec, ForecasterSpec):
+        return Forecaster(spec, engine=engine)
     return Translator(spec, engine=engine)

@@ -48,6 +48,9 @@ class Recurrent(nn.Module):
         self.spec = spec
         self.batch_first = batch_first
         self.engine: Engine = engine
+        # What language models add in training (Merity et al. 2018, section 4).
+        self.locked_dropout = False
+        self.weight_dropout = 0.0
         for name, shape in parameter_shapes(spec).items():
             value = torch.empty(shape, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(value))
@@ -264,7 +267,7 @@ class Recurrent(nn.Module):
                 flow.append(x.new_zeros(spec.num_directions, *x.shape[:2], 2))
             result = run(
                 spec,
-                weights[k],
+                self._dropped(weights[k]),
                 x,
                 h,
                 c,
@@ -277,7 +280,7 @@ class Recurrent(nn.Module):
             if spec.residual and k:
                 y = y + x
             if self.training and spec.dropout and k + 1 < spec.num_layers:
-                y = dropout(y, spec.dropout)
+                y = locked(y, spec.dropout) if self.locked_dropout else dropout(y, spec.dropout)
             x = y
             last["h"].append(result.h)
             if result.c is not None:
@@ -288,6 +291,12 @@ class Recurrent(nn.Module):
                 if result.cells is not None:
                     every[k]["c"] = result.cells.reshape(shape)
         return x, last, every
+
+    def _dropped(self, weights: tuple[LayerWeights, ...]) -> tuple[LayerWeights, ...]:
+        """Drop single recurrent weights, the same ones for every step of this call."""
+        if not (self.training and self.weight_dropout):
+            return weights
+        return tuple(one._replace(hh=dropout(one.hh, self.weight_dropout)) for one in weights)
 
     def _packed(
         self,
@@ -362,6 +371,11 @@ class Recurrent(nn.Module):
             if value != getattr(default, field):
                 said.append(f"{field}={value!r}")
         return ", ".join([*said, f"batch_first={self.batch_first}", f"engine={self.engine!r}"])
+
+
+def locked(x: Tensor, rate: float) -> Tensor:
+    """Drop the same units of x [T, N, I] at every step (Gal and Ghahramani 2016, section 4)."""
+    return x * dropout(torch.ones_like(x[:1]), rate)
 
 
 def merge(spec: RecurrentSpec, y: Tensor) -> Tensor:

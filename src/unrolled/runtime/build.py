@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from unrolled.runtime.captioner import CaptionerNetwork
+from unrolled.runtime.forecaster import ForecasterNetwork
+from unrolled.runtime.generator import GeneratorNetwork
 from unrolled.runtime.heads import ClassifierNetwork, RegressorNetwork
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.weights import Weights
-from unrolled.spec import CaptionerSpec, ClassifierSpec, NetworkSpec, RegressorSpec, TaggerSpec
+from unrolled.spec import (
+    CaptionerSpec,
+    ClassifierSpec,
+    ForecasterSpec,
+    GeneratorSpec,
+    NetworkSpec,
+    RegressorSpec,
+    TaggerSpec,
+)
+
+Network = (
+    ClassifierNetwork
+    | RegressorNetwork
+    | TranslatorNetwork
+    | TaggerNetwork
+    | GeneratorNetwork
+    | ForecasterNetwork
+    | CaptionerNetwork
+)
 
 
-def build(
-    spec: NetworkSpec, weights: Weights
-) -> ClassifierNetwork | RegressorNetwork | TranslatorNetwork | TaggerNetwork | CaptionerNetwork:
+def build(spec: NetworkSpec, weights: Weights) -> Network:
     """Return the network that `spec` names over `weights`, whose names are those of `unrolled.nn`.
 
     Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing or
@@ -26,4 +44,8 @@ def build(
         return TaggerNetwork(spec, weights)
     if isinstance(spec, CaptionerSpec):
         return CaptionerNetwork(spec, weights)
+    if isinstance(spec, GeneratorSpec):
+        return GeneratorNetwork(spec, weights)
+    if isinstance(spec, ForecasterSpec):
+        return ForecasterNetwork(spec, weights)
     return TranslatorNetwork(spec, weights)

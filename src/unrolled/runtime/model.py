@@ -12,6 +12,8 @@ from unrolled.data.vocab import Vocabulary
 from unrolled.errors import ConfigError, ModelError
 from unrolled.runtime import decode
 from unrolled.runtime.captioner_model import CaptionerModel
+from unrolled.runtime.forecaster_model import ForecastModel
+from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.pooled_model import Attended, Classified, ClassifierModel, RegressorModel
 from unrolled.runtime.reading import (
@@ -28,6 +30,8 @@ from unrolled.runtime.weights import Array
 from unrolled.spec import (
     CaptionerSpec,
     ClassifierSpec,
+    ForecasterSpec,
+    GeneratorSpec,
     ModelConfig,
     Precision,
     RegressorSpec,
@@ -185,7 +189,15 @@ class TranslatorModel:
         )
 
 
-Model = ClassifierModel | TranslatorModel | TaggerModel | RegressorModel | CaptionerModel
+Model = (
+    ClassifierModel
+    | TranslatorModel
+    | TaggerModel
+    | RegressorModel
+    | GeneratorModel
+    | ForecastModel
+    | CaptionerModel
+)
 
 
 def load(folder: str | Path, *, precision: Precision | None = None) -> Model:
@@ -212,4 +224,8 @@ def from_artifact(found: Artifact, *, precision: Precision | None = None) -> Mod
         return TaggerModel.from_artifact(found, precision=precision)
     if isinstance(found.config.network, CaptionerSpec):
         return CaptionerModel.from_artifact(found, precision=precision)
+    if isinstance(found.config.network, GeneratorSpec):
+        return GeneratorModel.from_artifact(found, precision=precision)
+    if isinstance(found.config.network, ForecasterSpec):
+        return ForecastModel.from_artifact(found, precision=precision)
     return TranslatorModel.from_artifact(found, precision=precision)

@@ -109,13 +109,13 @@ class DecoderNetwork(ABC):
         """Return the decoder's first state from what its bridge reads, h and for an LSTM c."""
         decoder, (bridge_h, bridge_c) = self.writes.decoder, weights
         sizes = [decoder.state_size(layer) for layer in range(decoder.num_layers)]
-        first = _split(np.tanh(bridge_h(h)), sizes)
+        first = split_states(np.tanh(bridge_h(h)), sizes)
         readout = None
         if self.writes.input_feeding:
             readout = np.zeros((len(h), self.writes.readout_size), dtype=h.dtype)
         if bridge_c is None:
             return DecoderState(first, readout)
-        return DecoderState((first, _split(bridge_c(c), list(decoder.hidden_sizes))), readout)
+        return DecoderState((first, split_states(bridge_c(c), list(decoder.hidden_sizes))), readout)
 
     def step(self, tokens: Array, state: DecoderState, memory: Memory) -> Step:
         """Advance K hypotheses of each of N rows by one token: tokens [N, K], state of N * K rows.
@@ -227,7 +227,7 @@ def bridge(
     return bridge_h, Linear(weights, "bridge.c", c_size, sum(decoder.hidden_sizes))
 
 
-def _split(states: Array, sizes: list[int]) -> Array | tuple[Array, ...]:
+def split_states(states: Array, sizes: list[int]) -> Array | tuple[Array, ...]:
     """Cut [N, sum of H_l] into [L, N, H], or a tuple of [1, N, H_l] where widths differ."""
     parts = np.split(states, np.cumsum(sizes)[:-1], axis=-1)
     if len(set(sizes)) == 1:

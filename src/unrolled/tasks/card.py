@@ -13,7 +13,12 @@ DESCRIPTIONS = {
     "caption": "reads numbers or attributes and writes a text about them",
     "tag": "reads a sequence and tags every step of it",
     "regress": "reads a sequence and gives numbers for it",
+    "generate": "reads a sequence and says what comes next",
+    "forecast": "reads the past of series and tells their next values",
 }
+
+
+CALLS = {"forecast": "model.predict(frame, level=[80, 95])"}
 
 
 def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
@@ -27,6 +32,7 @@ def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
     training, frames = config.training, config.data.frames
     read = frames.features if frames is not None else (config.data.source,)
     columns = ", ".join(f"`{name}`" for name in read)
+    call = CALLS.get(config.task, 'model.predict(["..."])')
     return f"""---
 library_name: unrolled
 tags: [recurrent, {config.task}]
@@ -51,7 +57,7 @@ Rates are fractions. The data that they were measured on was held out from train
 import unrolled
 
 model = unrolled.load("this-folder")
-model.predict(["..."])
+{call}
 ```
 
 No training framework is needed to run it.

@@ -10,14 +10,18 @@ import numpy as np
 
 from unrolled.data import examples as pooled
 from unrolled.data.captions import Described, read_described
-from unrolled.data.read import read_pairs, texts
+from unrolled.data.panel import Panel
+from unrolled.data.read import read_pairs, read_table, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.errors import DataError
 from unrolled.runtime.captioner_model import CaptionerModel
+from unrolled.runtime.forecaster_model import ANSWER, ForecastModel
+from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.model import ClassifierModel, Model, RegressorModel, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import DataSpec, VocabularySpec
+from unrolled.tasks.forecast_evaluate import evaluate_forecaster
 from unrolled.train.metrics import (
     bleu,
     class_metrics,
@@ -37,7 +41,7 @@ class Labelled(NamedTuple):
     where: list[str]
 
 
-Examples = Labelled | Sequences | pooled.Examples | Described
+Examples = Labelled | Sequences | pooled.Examples | Panel | Described
 
 
 def read_examples(
@@ -49,10 +53,14 @@ def read_examples(
     target: str | None = None,
 ) -> Examples:
     """Read labelled data as the model was trained to; `data` may be `-` for standard input."""
+    if isinstance(model, GeneratorModel):
+        raise DataError(f"{data}: a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         return read_sentences(model, data, format=format, source=source, target=target)
     if isinstance(model, CaptionerModel):
         return read_described_by(model, data, format=format, source=source, target=target)
+    if isinstance(model, ForecastModel):
+        return model.read(read_table(data, format=format))
     names = (source or model.config.data.source, target or model.config.data.target)
     if isinstance(model, (ClassifierModel, RegressorModel)):
         return pooled.read_examples(data, _reading(model, source, target), format=format)
@@ -106,10 +114,14 @@ def read_sentences(
 
 def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dict[str, Any]:
     """Return the metrics of the model's task on what `read_examples` read for it."""
+    if isinstance(model, GeneratorModel):
+        raise DataError("a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         return evaluate_tagger(model, cast("Sequences", examples))
     if isinstance(model, CaptionerModel):
         return evaluate_captioner(model, cast("Described", examples), beam=beam)
+    if isinstance(model, ForecastModel):
+        return evaluate_forecaster(model, cast("Panel", examples))
     if isinstance(model, ClassifierModel):
         return evaluate_classifier(model, cast("pooled.Examples", examples))
     if isinstance(model, RegressorModel):
@@ -119,7 +131,12 @@ def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dic
 
 
 def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
-    """Return the model's one answer to each example: a label, a text, or tags and the intent."""
+    """Return the model's one answer to each example: a label, a text, or tags and the intent.
+
+    A forecaster's are the values that come next, to three digits.
+    """
+    if isinstance(model, GeneratorModel):
+        raise DataError("a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         found = model.tag(cast("Sequences", examples).inputs)
         tags = [best[0].tags for best in found.answers]
@@ -127,6 +144,8 @@ def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
         return list(zip(tags, intents, strict=True))
     if isinstance(model, CaptionerModel):
         return model.predict(cast("Described", examples).inputs, beam=beam)
+    if isinstance(model, ForecastModel):
+        return [f"{value:.3g}" for value in model.answer(cast("Panel", examples))[ANSWER]]
     if isinstance(model, ClassifierModel):
         return model.classify(cast("pooled.Examples", examples).inputs).labels
     if isinstance(model, RegressorModel):

@@ -59,7 +59,9 @@ class Job:
     `batches(epoch)` depends on nothing but the epoch and the seed; `loss(model, batch, share,
     generator)` returns the mean loss and the number of units it is a mean of (or what they weigh);
     `validate(weights)` scores weights through the runtime; `keep(weights, metrics)` stores a new
-    best model, and `recall()` reads it back when a run resumes.
+    best model, and `recall()` reads it back when a run resumes. `carried` holds what the loss hands
+    from one batch of an epoch to the next, such as the detached state of truncated BPTT; it is
+    empty at the first.
     """
 
     model: nn.Module
@@ -69,6 +71,7 @@ class Job:
     keep: Callable[[Weights, dict[str, Any]], None]
     recall: Callable[[], Weights]
     signature: str
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Watcher(Protocol):
@@ -155,7 +158,12 @@ class _Run:
 
     def restore(self, path: Path) -> None:
         self.at = checkpoint.restore(
-            path, self.job.model, self.optimizer, self.average, self.job.signature
+            path,
+            self.job.model,
+            self.optimizer,
+            self.average,
+            self.job.signature,
+            self.job.carried,
         )
         if self.at.best_score:
             self.best = self.job.recall()
@@ -163,7 +171,12 @@ class _Run:
     def save(self) -> None:
         if self.folder is not None:
             content = checkpoint.pack(
-                self.job.model, self.optimizer, self.average, self.at, self.job.signature
+                self.job.model,
+                self.optimizer,
+                self.average,
+                self.at,
+                self.job.signature,
+                self.job.carried,
             )
             write_files(self.folder, {LAST: content})
 
@@ -194,6 +207,8 @@ def _epoch(run: _Run, watchers: Sequence[Watcher], caught: list[int]) -> bool:
     """Train until the epoch ends, or the time; False where validation within it ended the run."""
     batches = run.job.batches(run.at.epoch)
     run.job.model.train()
+    if run.at.batch == 0:
+        run.job.carried.clear()
     while run.at.batch < len(batches) and not run.out_of_time():
         share = run.share(len(batches))
         end = min(run.at.batch + run.spec.accumulate, len(batches))

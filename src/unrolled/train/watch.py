@@ -36,10 +36,12 @@ def describe(record: Mapping[str, Any]) -> str:
     for name, value in record.items():
         if name in RATES:
             parts.append(f"{RATES[name]} {100 * value:.2f} %")
-        elif name in ("log_loss", "bleu"):
+        elif name in ("log_loss", "bleu", "nats", "perplexity"):
             parts.append(f"{name.replace('_', ' ')} {value:.3f}")
         elif name in ERRORS:
             parts.append(f"{ERRORS[name]} {value:.4g}")
+        elif name in ("mae", "mase", "crps"):
+            parts.append(f"{name.upper()} {value:.4g}")
     if record.get("clipped_share"):
         parts.append(f"clipped {100 * record['clipped_share']:.0f} %")
     return "  ".join(parts)
