@@ -33,6 +33,7 @@ PUBLIC = {
     "unrolled.interop.pytorch": ["Imported", "export", "load"],
     "unrolled.interop.onnx": ["Exported", "OnnxModel", "describe", "export", "load"],
     "unrolled.tasks": [
+        "Captioner",
         "Classifier",
         "Forecaster",
         "Generator",

@@ -11,6 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
+    "caption_attributes": "which attribute each word came from:",
     "classify_sentences": "what each word weighed in the label:",
     "continue_text": "after 'tha':",
     "forecast_shops": "a stream of the market's days says the same: True",

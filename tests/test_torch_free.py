@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import captioning
 import signals
 import tagging
 import tiny
+from unrolled.data.captions import read_described
 from unrolled.tasks import Classifier, Regressor
 from unrolled.tasks.base import Run
+from unrolled.tasks.caption import train as train_captioner
 from unrolled.tasks.classify import train as train_classifier
 from unrolled.tasks.tag import train as train_tagger
 from unrolled.tasks.translate import train as train_translator
@@ -88,6 +91,8 @@ def test_import_unrolled_loads_neither_torch_nor_numpy() -> None:
         "unrolled.train.metrics",
         "unrolled.train.spans",
         "unrolled.data.sequences",
+        "unrolled.data.captions",
+        "unrolled.explain.captioning",
         "unrolled.data.panel",
         "unrolled.data.windows",
         "unrolled.runtime.forecaster_model",
@@ -181,6 +186,39 @@ def test_every_use_of_a_model_of_numbers_without_torch(task: str, block: str, tm
     assert found.stderr == ""
     assert found.returncode == 0
     assert found.stdout.startswith("2\n")
+
+
+USE_CAPTIONER = """
+import json
+import sys
+import unrolled
+from unrolled.cli import run
+
+folder, data, out = sys.argv[1:]
+model = unrolled.load(folder)
+print(len(model.caption([json.loads(line)["attributes"] for line in open(data)], beam=2)))
+for arguments in (
+    ["predict", folder, data],
+    ["evaluate", folder, data, "--json"],
+    ["explain", folder, data, "--out", out, "--quiet"],
+    ["inspect", folder],
+):
+    assert run(arguments) == 0, arguments
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("block", ["", BLOCK], ids=["torch there", "torch blocked"])
+def test_every_use_of_a_captioner_without_torch(block: str, tmp_path: Path) -> None:
+    data = captioning.write_jsonl(tmp_path / "places.jsonl", captioning.attributes())
+    train_captioner(
+        read_described(data), captioning.options(), tiny.training(), run=Run(tmp_path / "model")
+    )
+    found = tiny.python(block + USE_CAPTIONER, tmp_path / "model", data, tmp_path / "report.html")
+    assert found.stderr == ""
+    assert found.returncode == 0
+    assert found.stdout.startswith("12\n")
+    assert (tmp_path / "report.html").stat().st_size > 1000
 
 
 def test_training_without_torch_says_which_package_to_install(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def run(row: Row, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         "processor_seconds": _processor_seconds() - used,
     }
     metrics: dict[str, Any] = {**json.loads(_unrolled(evaluate)), **seconds}
+    if row.measure is not None:
+        metrics |= row.measure(files, model)
     (work / f"metrics-{seed}.json").write_text(json.dumps(metrics, indent=2))
     return metrics
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Prepare = Callable[[Path, Path], dict[str, Path]]
+Measure = Callable[[dict[str, Path], Path], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Row:
 
     `metrics` are keys of what `evaluate --json` prints; `scale` is 100 where they are shares shown
     in %, 1 where they are shown as they are. The name of a baseline, which `evaluate` prints as
-    metrics of its own, shows the same metrics of it.
+    metrics of its own, shows the same metrics of it. `measure(files, model)` adds
+    metrics of a protocol that is not the project's own.
     """
 
     name: str
@@ -30,3 +32,4 @@ class Row:
     published: str
     prepare: Prepare
     scale: float = 100.0
+    measure: Measure | None = None

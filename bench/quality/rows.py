@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.quality import classify, forecast, generate, synthetic, tag, translate
+from bench.quality import caption, classify, forecast, generate, synthetic, tag, translate
 from bench.quality.row import Row
 
 
@@ -14,5 +14,6 @@ def rows() -> list[Row]:
         *tag.rows(),
         *forecast.rows(),
         *generate.rows(),
+        *caption.rows(),
         *synthetic.rows(),
     ]

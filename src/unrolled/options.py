@@ -239,6 +239,52 @@ class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
     ] = "time"
 
 
+class CaptionOptions(RecurrentOptions, frozen=True, kw_only=True):
+    """One to many: a vector, a set of regions or a set of attributes to a sequence."""
+
+    features: Annotated[
+        str,
+        Meta(
+            description="Array of npz or key of JSONL that holds what is described: numbers, lists "
+            "of numbers, or attributes (auto: features or attributes, whichever is there)."
+        ),
+    ] = "auto"
+    caption: Annotated[
+        str, Meta(description="Array or key of the texts, one or several an item.")
+    ] = "caption"
+    tokens: Annotated[TokensName, Meta(description="Unit of the texts.")] = "auto"
+    layers: Annotated[int, Meta(ge=1, description="Stacked decoder layers.")] = 1
+    condition: Annotated[
+        Literal["auto", "first", "every", "attend"],
+        Meta(
+            description="What is described sets the first state only, is read at every step too, "
+            "or is attended to (auto: every for a vector, else attend)."
+        ),
+    ] = "auto"
+    attention: Annotated[AttentionKind, Meta(description="Scorer, where it is attended to.")] = (
+        "additive"
+    )
+    attention_size: Annotated[
+        int, Meta(ge=0, description="Width of additive and concat scorers (0: hidden size).")
+    ] = 0
+    input_feeding: Annotated[
+        bool, Meta(description="Luong: feed the attentional state to the next step.")
+    ] = False
+    memory_size: Annotated[
+        int, Meta(ge=0, description="Width M of a region or attribute inside (0: hidden size).")
+    ] = 0
+    positions: Annotated[
+        bool, Meta(description="The order of regions counts; at most as many as seen in training.")
+    ] = False
+    token_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of attributes read as <unk> in training.")
+    ] = 0.0
+    bidirectional: Annotated[
+        bool, Meta(description="Not here: a caption is written in one direction.")
+    ] = False
+    beam: Annotated[int, Meta(ge=1, description="Beam width in evaluation.")] = 1
+
+
 class GenerateOptions(RecurrentOptions, frozen=True, kw_only=True):
     """Autoregressive: what comes next in a text, in sequences of items, or in frames of music."""
 
@@ -273,6 +319,7 @@ class GenerateOptions(RecurrentOptions, frozen=True, kw_only=True):
 
 
 OPTIONS: dict[Task, type[RecurrentOptions] | type[ForecastOptions]] = {
+    "caption": CaptionOptions,
     "classify": ClassifyOptions,
     "translate": TranslateOptions,
     "tag": TagOptions,

@@ -22,7 +22,9 @@ Init = Literal["torch", "orthogonal"]
 AttentionKind = Literal["additive", "dot", "general", "concat"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Tokens = Literal["char", "word", "bpe"]
-Task = Literal["classify", "translate", "tag", "regress", "generate", "forecast"]
+Task = Literal["classify", "translate", "tag", "regress", "generate", "forecast", "caption"]
+CaptionInputs = Literal["vector", "regions", "attributes"]
+Condition = Literal["first", "every", "attend"]
 TagHead = Literal["crf", "softmax"]
 Scheme = Literal["none", "bio", "bioes"]
 SequenceKind = Literal["text", "items", "frames"]
@@ -226,6 +228,35 @@ class TaggerSpec(Struct, frozen=True, kw_only=True, tag="tag", tag_field="task")
         return self.frame_size or self.embedding_size + spelled
 
 
+class CaptionerSpec(Struct, frozen=True, kw_only=True, tag="caption", tag_field="task"):
+    """A vector, a set of regions or a set of attributes -> a sequence (one to many).
+
+    What is described becomes a memory of S rows: of numbers f_s [F], first standardised,
+    m_s = tanh(W f_s + b); of attributes m_s is an embedding. A vector has S = 1. With `positions`
+    above 0 the order of regions counts: up to that many, each place adds a vector of its own inside
+    the tanh. The mean of the rows (of attributes their sum, which is the product of a multi-hot
+    vector) is the summary v [M], and the decoder's first state is tanh(W_h v + b_h) a layer.
+    `condition` says what more reaches it: nothing (`first`, Vinyals et al. 2015), v beside every
+    token (`every`), or a context by `attention` over the memory (`attend`, Xu et al. 2015), through
+    the decoder that `TranslatorSpec` describes.
+
+    `feature_size` is F, or the size of the vocabulary of attributes; `memory_size` is M.
+    """
+
+    inputs: CaptionInputs
+    feature_size: int
+    memory_size: int
+    target_vocab_size: int
+    target_embedding_size: int
+    decoder: RecurrentSpec
+    readout_size: int
+    condition: Condition = "every"
+    attention: AttentionSpec | None = None
+    input_feeding: bool = False
+    positions: int = 0
+    dropout: float = 0.0
+
+
 class GeneratorSpec(Struct, frozen=True, kw_only=True, tag="generate", tag_field="task"):
     """Tokens or frames -> recurrent stack -> what comes next (autoregressive).
 
@@ -297,8 +328,15 @@ class ForecasterSpec(Struct, frozen=True, kw_only=True, tag="forecast", tag_fiel
 
 
 NetworkSpec = (
-    ClassifierSpec | TranslatorSpec | TaggerSpec | RegressorSpec | GeneratorSpec | ForecasterSpec
+    ClassifierSpec
+    | TranslatorSpec
+    | TaggerSpec
+    | RegressorSpec
+    | GeneratorSpec
+    | ForecasterSpec
+    | CaptionerSpec
 )
+DecoderSpec = TranslatorSpec | CaptionerSpec
 
 
 class VocabularySpec(Struct, frozen=True, kw_only=True):
@@ -400,6 +438,12 @@ class TaggingSpec(Struct, frozen=True, kw_only=True):
     time: str = ""
 
 
+class CaptioningSpec(Struct, frozen=True, kw_only=True):
+    """How a captioner answers: `longest` is the most units of a text that was seen in training."""
+
+    longest: int = 50
+
+
 class FramesSpec(Struct, frozen=True, kw_only=True):
     """How sequences of frames are read from a table that has a row a step.
 
@@ -484,6 +528,7 @@ class DataSpec(Struct, frozen=True, kw_only=True):
     target_vocabulary: VocabularySpec = VocabularySpec()
     max_length: int = 400
     tagging: TaggingSpec | None = None
+    captioning: CaptioningSpec | None = None
     frames: FramesSpec | None = None
     labels: LabelsSpec = LabelsSpec()
     targets: tuple[str, ...] = ()

@@ -9,8 +9,10 @@ from unrolled.errors import ConfigError
 from unrolled.shapes import check_attention, check_spec
 from unrolled.spec import (
     AttentionSpec,
+    CaptionerSpec,
     CharacterSpec,
     ClassifierSpec,
+    DecoderSpec,
     ForecasterSpec,
     GeneratorSpec,
     NetworkSpec,
@@ -33,6 +35,8 @@ def check_network(spec: NetworkSpec) -> None:
         _check_pooled(spec)
     elif isinstance(spec, TaggerSpec):
         _check_tagger(spec)
+    elif isinstance(spec, CaptionerSpec):
+        _check_captioner(spec)
     elif isinstance(spec, GeneratorSpec):
         _check_generator(spec)
     elif isinstance(spec, ForecasterSpec):
@@ -41,27 +45,45 @@ def check_network(spec: NetworkSpec) -> None:
         _check_translator(spec)
 
 
-def decoder_input_size(spec: TranslatorSpec) -> int:
+def memory_size(spec: DecoderSpec) -> int:
+    """M, the width of what the decoder may look at."""
+    return spec.memory_size if isinstance(spec, CaptionerSpec) else spec.encoder.output_size
+
+
+def final_sizes(encoder: RecurrentSpec) -> tuple[int, int]:
+    """Widths of what the bridge reads of an encoder's last layer: for h, and for c."""
+    h, last = encoder.state_size(encoder.num_layers - 1), encoder.hidden_sizes[-1]
+    c = last if encoder.cell == "lstm" else h
+    return encoder.num_directions * h, encoder.num_directions * c
+
+
+def embedded_size(spec: DecoderSpec) -> int:
+    """Width of what stands for the previous token: E, and M more where v is read at every step."""
+    every = isinstance(spec, CaptionerSpec) and spec.condition == "every"
+    return spec.target_embedding_size + (memory_size(spec) if every else 0)
+
+
+def decoder_input_size(spec: DecoderSpec) -> int:
     """Width of what the decoder's first layer reads at a step.
 
-    E for the previous token; M more for the context of additive attention, R more for the readout
-    that input feeding returns.
+    E for the previous token; M more for the context of additive attention or for a vector that is
+    read at every step, R more for the readout that input feeding returns.
     """
-    size = spec.target_embedding_size
+    size = embedded_size(spec)
     if spec.attention is not None and spec.attention.kind == "additive":
-        size += spec.encoder.output_size
+        size += memory_size(spec)
     elif spec.input_feeding:
         size += spec.readout_size
     return size
 
 
-def readout_input_size(spec: TranslatorSpec) -> int:
+def readout_input_size(spec: DecoderSpec) -> int:
     """Width of what the readout reads: h_t; c_t with attention; e(y_{t-1}) where additive."""
     size = spec.decoder.output_size
     if spec.attention is not None:
-        size += spec.encoder.output_size
+        size += memory_size(spec)
         if spec.attention.kind == "additive":
-            size += spec.target_embedding_size
+            size += embedded_size(spec)
     return size
 
 
@@ -257,16 +279,23 @@ def _check_translator(spec: TranslatorSpec) -> None:
         spec.source_embedding_size,
         "its first layer reads the source embedding",
     )
+    _check_decoder(spec)
+    if spec.share_parameters:
+        _check_shared(spec.encoder, spec.decoder)
+
+
+def _check_decoder(spec: DecoderSpec) -> None:
+    """Check what every network that writes a sequence shares."""
     _expect("decoder.bidirectional", spec.decoder.bidirectional, False, "it writes left to right")
     _expect(
         "decoder.initial_state",
         spec.decoder.initial_state,
         "zeros",
-        "its first state comes from the encoder",
+        "its first state comes from what it writes about",
     )
     if spec.attention is not None:
         last = spec.decoder.state_size(spec.decoder.num_layers - 1)
-        _check_attention(spec.attention, last, spec.encoder.output_size)
+        _check_attention(spec.attention, last, memory_size(spec))
     if spec.input_feeding and (spec.attention is None or spec.attention.kind == "additive"):
         raise ConfigError(
             "input_feeding needs attention 'dot', 'general' or 'concat': additive attention's "
@@ -278,8 +307,26 @@ def _check_translator(spec: TranslatorSpec) -> None:
         decoder_input_size(spec),
         "its first layer reads the target embedding and what is fed beside it",
     )
-    if spec.share_parameters:
-        _check_shared(spec.encoder, spec.decoder)
+
+
+def _check_captioner(spec: CaptionerSpec) -> None:
+    _check_sizes(
+        feature_size=spec.feature_size,
+        memory_size=spec.memory_size,
+        target_embedding_size=spec.target_embedding_size,
+        readout_size=spec.readout_size,
+        target_vocab_size=spec.target_vocab_size - NUM_SPECIALS + 1,
+    )
+    _check_recurrent("decoder", spec.decoder)
+    _check_rate("dropout", spec.dropout)
+    if (spec.attention is not None) != (spec.condition == "attend"):
+        raise ConfigError(
+            f"condition is {spec.condition!r} and attention is "
+            f"{'not ' if spec.attention is None else ''}given: 'attend' needs it, and only that."
+        )
+    if spec.positions < 0 or (spec.positions and spec.inputs != "regions"):
+        raise ConfigError(f"positions is {spec.positions}: only regions have an order.")
+    _check_decoder(spec)
 
 
 def _check_shared(encoder: RecurrentSpec, decoder: RecurrentSpec) -> None:

@@ -15,7 +15,7 @@ from unrolled.cli.common import calm_threads, say, write_json
 @click.command(name="demo")
 @click.argument(
     "which",
-    type=click.Choice(["pronounce", "stress", "signals", "forecast"]),
+    type=click.Choice(["pronounce", "stress", "signals", "forecast", "caption"]),
     default="pronounce",
 )
 @click.option(
@@ -48,11 +48,12 @@ def command(
     pronounce: a GRU encoder-decoder with Bahdanau attention reads letters and writes phonemes.
     stress: a bidirectional GRU with a CRF tags each vowel with its stress. signals: a GRU reads
     scikit-learn's scanned digits row by row, in half a minute. forecast: a GRU tells the carbon
-    dioxide of the next 52 weeks at Mauna Loa, with intervals. Each writes OUT/model, OUT/data and
+    dioxide of the next 52 weeks at Mauna Loa, with intervals. caption:
+    strips of digits are spoken as words. Each writes OUT/model, OUT/data and
     OUT/report.html.
     """
     calm_threads()
-    from unrolled.demo import forecast, pronounce, signals, stress
+    from unrolled.demo import forecast, pronounce, signals, speak, stress
     from unrolled.train.watch import Bar, Lines
 
     demos: dict[str, Any] = {
@@ -60,6 +61,7 @@ def command(
         "stress": stress,
         "signals": signals,
         "forecast": forecast,
+        "caption": speak,
     }
     demo = demos[which]
     training = msgspec.structs.replace(
@@ -72,6 +74,7 @@ def command(
         "pronounce": "the CMU Pronouncing Dictionary and training on its spellings",
         "stress": "the CMU Pronouncing Dictionary and training on its stress",
         "signals": "scikit-learn's scanned digits and training on their rows",
+        "caption": "scikit-learn's scanned digits and training on strips of them",
         "forecast": "the weekly carbon dioxide of Mauna Loa and training on 1958 to 1997",
     }
     say(f"reading {data[which]}", quiet=quiet)
@@ -84,6 +87,7 @@ def command(
         "stress": _stress_summary,
         "signals": _signals_summary,
         "forecast": _forecast_summary,
+        "caption": _caption_summary,
     }
     sys.stdout.write(summaries[which](metrics, out))
 
@@ -116,6 +120,22 @@ def _stress_summary(metrics: dict[str, Any], out: Path) -> str:
         f"{metrics['test_words']} held-out words: every stress right in "
         f"{100 * metrics['sentence_accuracy']:.2f} %, {100 * metrics['accuracy']:.2f} % of "
         f"phonemes, trained in {metrics['train_seconds']:.0f} s",
+        f"model:  {out / 'model'}",
+        f"report: {out / 'report.html'}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _caption_summary(metrics: dict[str, Any], out: Path) -> str:
+    lines = ["", f"{'predicted':<34}true"]
+    for example in metrics["examples"]:
+        mark = " " if example["predicted"] in example["true"] else "*"
+        lines.append(f"{example['predicted']:<33}{mark}{example['true'][0]}")
+    lines += [
+        "",
+        f"{metrics['test_strips']} strips of held-out digits: {100 * (1 - metrics['wer']):.2f} % "
+        f"of the numbers right, PER {100 * metrics['per']:.2f} %, "
+        f"trained in {metrics['train_seconds']:.0f} s",
         f"model:  {out / 'model'}",
         f"report: {out / 'report.html'}",
     ]

@@ -49,15 +49,17 @@ def command(
     each part of the text weighed in the label, and its confusion matrix; a tagger's, how likely
     each tag of each word is; a generator's, how many bits each unit surprised it by. A model of
     numbers takes its sequences from --data. A forecaster takes a file in the place of texts and
-    shows its forecasts beside what came.
+    shows its forecasts beside what came; so does a captioner, and shows what each word came from.
 
     Example: unrolled explain model/ "some text" --out report.html
     """
-    from unrolled.cli import forecasting
+    from unrolled.cli import captioning, forecasting
     from unrolled.explain import report
+    from unrolled.explain.captioning import captioning_report
     from unrolled.explain.explanation import examples_of
     from unrolled.explain.generating import surprise_report, surprised_examples
     from unrolled.explain.tagging import tagged_examples, tagging_report
+    from unrolled.runtime.captioner_model import CaptionerModel
     from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import ClassifierModel, RegressorModel, load
@@ -75,6 +77,8 @@ def command(
         raise click.UsageError("--data is for classifiers and regressors; give TEXTS")
     if isinstance(loaded, TaggerModel):
         examples = tagged_examples(loaded, _words(loaded, texts))
+    elif isinstance(loaded, CaptionerModel):
+        examples = captioning.examples(loaded, texts, beam)
     elif isinstance(loaded, (ClassifierModel, RegressorModel)):
         examples = _explained(loaded, texts, data, kind, rows)
     elif isinstance(loaded, GeneratorModel):
@@ -86,6 +90,8 @@ def command(
     if isinstance(loaded, TaggerModel):
         title = f"How {Path(model).name} tagged"
         page = tagging_report(title, examples, log=log, metrics=metrics)
+    elif isinstance(loaded, CaptionerModel):
+        page = captioning_report(title, examples, log=log, metrics=metrics)
     elif isinstance(loaded, GeneratorModel):
         title = f"What surprised {Path(model).name}"
         page = surprise_report(title, examples, log=log, metrics=metrics)

@@ -61,9 +61,10 @@ def command(
 
     Example: echo recurrent | unrolled predict model/ -
     """
-    from unrolled.cli import forecasting, pooled, tagging
+    from unrolled.cli import captioning, forecasting, pooled, tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
+    from unrolled.runtime.captioner_model import CaptionerModel
     from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import ClassifierModel, RegressorModel, load
@@ -82,6 +83,9 @@ def command(
         if beam > 1:
             raise ConfigError("--beam is for translators; a tagger's search is exact")
         tagging.predict(loaded, data, kind, source, n_best, as_json)
+        return
+    if isinstance(loaded, CaptionerModel):
+        captioning.predict(loaded, data, kind, source, beam, n_best, as_json)
         return
     if isinstance(loaded, GeneratorModel):
         from unrolled.cli import generating

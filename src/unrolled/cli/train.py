@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from unrolled.cli import captioning
 from unrolled.cli.common import spec_options
 from unrolled.cli.forecasting import forecast
 from unrolled.cli.generating import generate
@@ -18,6 +19,9 @@ from unrolled.spec import TrainSpec
 @click.group(name="train")
 def command() -> None:
     """Train a model from your file. `unrolled train TASK --help` lists what can be set."""
+
+
+command.add_command(captioning.train)
 
 
 @command.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,11 @@ class Batch:
 
     `source` [N, S] and `source_lengths` [N]; `index` [N] says which records these are. Translation:
     `target_in` [N, T] begins with `<s>`, `target_out` [N, T] ends with `</s>`, both are
-    `target_lengths` [N] long. Classification: `labels` [N]. What a task lacks is None.
+    `target_lengths` [N] long. Classification: `labels` [N]. What a task lacks is None. Captions of
+    numbers have these, [N, S, F], as `source`.
     """
 
-    source: Ids
+    source: npt.NDArray[Any]
     source_lengths: Ids
     index: Ids
     target_in: Ids | None = None

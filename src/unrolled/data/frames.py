@@ -93,7 +93,7 @@ def _from_npz(
     features: Sequence[str] | None,
     mask_missing: bool,
 ) -> Frames:
-    arrays = _arrays(name, content)
+    arrays = load_arrays(name, content)
     x = _array(name, arrays, "x")
     if x.dtype.kind not in "fiu" or x.ndim not in (2, 3) or not x.size:
         raise DataError(
@@ -162,7 +162,8 @@ def _targets_of(name: str, arrays: dict[str, Array], key: str, count: int) -> Ar
     return values
 
 
-def _arrays(name: str, content: bytes) -> dict[str, Array]:
+def load_arrays(name: str, content: bytes) -> dict[str, Array]:
+    """Return the arrays of an npz archive; DataError where it is none, or holds objects."""
     if content.startswith(b"\x93NUMPY"):
         raise DataError(f"{name}: one array; expected an npz archive with x")
     try:

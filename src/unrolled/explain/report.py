@@ -92,7 +92,7 @@ def translation_report(
         [_answer(e) for e in examples],
     )
     panels = [
-        (_heading(e), _alignment(k, e, units), len(e["source_tokens"]) >= WIDE_FROM)
+        (heading(e), alignment_panel(k, e, units), len(e["source_tokens"]) >= WIDE_FROM)
         for k, e in enumerate(examples, start=1)
     ]
     report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
@@ -143,7 +143,8 @@ def _check_keys(examples: Sequence[Example], keys: Sequence[str]) -> None:
                 raise ValueError(f"example {number} has no {key!r}; it has: {there}")
 
 
-def _heading(example: Example) -> str:
+def heading(example: Example) -> str:
+    """Return what stands over an example: its input and the answer, cut where they are long."""
     return f"{_cut(_input(example))} → {_cut(str(example['predicted']))}"
 
 
@@ -173,7 +174,8 @@ def _answer(example: Example) -> tuple[str, str, str, str]:
     return _cut(_input(example)), said, " or ".join(known), right
 
 
-def _alignment(number: int, example: Example, units: Mapping[str, str]) -> str:
+def alignment_panel(number: int, example: Example, units: Mapping[str, str]) -> str:
+    """Return what one example of `translation_report` shows: its alignment, drawn and in words."""
     source = list(example["source_tokens"])
     target = list(example["target_tokens"])
     weights = example["weights"]

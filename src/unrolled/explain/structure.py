@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from unrolled.spec import (
+    CaptionerSpec,
     ClassifierSpec,
     ForecasterSpec,
     GeneratorSpec,
@@ -47,6 +48,8 @@ def describe(config: ModelConfig) -> str:
         lines = _describe_pooled(spec, config, ", ".join(config.data.targets))
     elif isinstance(spec, TaggerSpec):
         lines = _describe_tagger(spec, config)
+    elif isinstance(spec, CaptionerSpec):
+        lines = _describe_captioner(spec, config)
     elif isinstance(spec, GeneratorSpec):
         lines = _describe_generator(spec, config)
     elif isinstance(spec, ForecasterSpec):
@@ -61,6 +64,31 @@ def describe(config: ModelConfig) -> str:
             f"{attention}",
         ]
     return "\n".join(lines)
+
+
+def _describe_captioner(spec: CaptionerSpec, config: ModelConfig) -> list[str]:
+    reads = {
+        "vector": f"a vector of {spec.feature_size} numbers",
+        "regions": f"regions of {spec.feature_size} numbers",
+        "attributes": f"attributes, {spec.feature_size} in the vocabulary",
+    }[spec.inputs]
+    ordered = f", in order, at most {spec.positions}" if spec.positions else ""
+    return [
+        f"caption: {reads}{ordered}; {spec.target_vocab_size} target "
+        f"{config.data.target_vocabulary.tokens}s",
+        f"memory of {spec.memory_size}, {_conditioned(spec)}",
+        f"decoder: embedding of {spec.target_embedding_size}, {stack_words(spec.decoder)}",
+    ]
+
+
+def _conditioned(spec: CaptionerSpec) -> str:
+    if spec.attention is not None:
+        return (
+            f"its summary is the first state, its rows are read by {spec.attention.kind} attention"
+        )
+    return {"every": "its summary is the first state and is read at every step"}.get(
+        spec.condition, "its summary is the first state"
+    )
 
 
 def _describe_pooled(
@@ -163,6 +191,8 @@ def draw(spec: NetworkSpec) -> str:
         return _draw_pooled(spec)
     if isinstance(spec, TaggerSpec):
         return _draw_tagger(spec)
+    if isinstance(spec, CaptionerSpec):
+        return _draw_captioner(spec)
     if isinstance(spec, GeneratorSpec):
         return _draw_generator(spec)
     if isinstance(spec, ForecasterSpec):
@@ -210,6 +240,22 @@ def _draw_tagger(spec: TaggerSpec) -> str:
     parts += ["last states of its characters"] if spec.characters else []
     notes = [f"w[t]: {' and '.join(parts)} of word t"] if parts else ["x[t]: frame t"]
     return "\n".join([head, "", *body, "", *notes])
+
+
+def _draw_captioner(spec: CaptionerSpec) -> str:
+    beside = {"every": " + v", "attend": " + c"}.get(spec.condition, "")
+    read = [f"{token}{beside}" for token in ("<s>", "y[1]", "y[T]")]
+    if spec.attention is not None and spec.attention.kind != "additive":
+        read = ["<s>", "y[1]", "y[T]"]
+    body = _stack(spec.decoder, read, outputs=["y[1]", "y[2]", "</s>"])
+    row = {"vector": "m = tanh(W f + b)", "regions": "m[s] = tanh(W f[s] + b)"}.get(
+        spec.inputs, "m[s] = embedding of attribute s"
+    )
+    summed = {"vector": "v = m", "regions": "v = mean of m[s]"}.get(spec.inputs, "v = sum of m[s]")
+    notes = [f"{row}; {summed}; the first state comes from v"]
+    if spec.attention is not None:
+        notes.append(f"c[t]: a context from all m[s] by {spec.attention.kind} attention")
+    return "\n".join([*body, "", *notes])
 
 
 def _draw_generator(spec: GeneratorSpec) -> str:

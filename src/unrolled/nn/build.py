@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from unrolled.nn.captioner import Captioner
 from unrolled.nn.forecaster import Forecaster
 from unrolled.nn.generator import Generator
 from unrolled.nn.heads import Classifier, Regressor
 from unrolled.nn.tagger import Tagger
 from unrolled.nn.translator import Translator
 from unrolled.spec import (
+    CaptionerSpec,
     ClassifierSpec,
     Engine,
     ForecasterSpec,
@@ -17,7 +19,7 @@ from unrolled.spec import (
     TaggerSpec,
 )
 
-Network = Classifier | Regressor | Translator | Tagger | Generator | Forecaster
+Network = Classifier | Regressor | Translator | Tagger | Generator | Forecaster | Captioner
 
 
 def build(spec: NetworkSpec, *, engine: Engine = "auto") -> Network:
@@ -31,6 +33,8 @@ def build(spec: NetworkSpec, *, engine: Engine = "auto") -> Network:
         return Regressor(spec, engine=engine)
     if isinstance(spec, TaggerSpec):
         return Tagger(spec, engine=engine)
+    if isinstance(spec, CaptionerSpec):
+        return Captioner(spec, engine=engine)
     if isinstance(spec, GeneratorSpec):
         return Generator(spec, engine=engine)
     if isinstance(spec, ForecasterSpec):

@@ -18,7 +18,7 @@ from unrolled.nn import bahdanau
 from unrolled.nn.attention import Attention
 from unrolled.ops import reference
 from unrolled.ops.layer import LayerWeights
-from unrolled.spec import TranslatorSpec
+from unrolled.spec import DecoderSpec
 
 States = tuple[Tensor, ...]
 
@@ -37,9 +37,9 @@ class Memory:
 
 @dataclass(frozen=True)
 class Decoder:
-    """The parts of a translator that write: its layers by name, and whether dropout acts."""
+    """The parts of a network that write: its layers by name, and whether dropout acts."""
 
-    spec: TranslatorSpec
+    spec: DecoderSpec
     recurrent: nn.Module
     attention: Attention | None
     readout: nn.Linear

@@ -33,17 +33,14 @@ class Bridge(nn.Module):
     with s_c the encoder's cell states where it has them and s where it has none.
     """
 
-    def __init__(self, encoder: RecurrentSpec, decoder: RecurrentSpec) -> None:
+    def __init__(self, h_size: int, c_size: int, decoder: RecurrentSpec) -> None:
         super().__init__()
-        last = encoder.num_layers - 1
-        directions = encoder.num_directions
         self.h_sizes = [decoder.state_size(layer) for layer in range(decoder.num_layers)]
         self.c_sizes = list(decoder.hidden_sizes)
-        self.h = nn.Linear(directions * encoder.state_size(last), sum(self.h_sizes))
+        self.h = nn.Linear(h_size, sum(self.h_sizes))
         self.c: nn.Linear | None = None
         if decoder.cell == "lstm":
-            wide = encoder.hidden_sizes if encoder.cell == "lstm" else [encoder.state_size(last)]
-            self.c = nn.Linear(directions * wide[-1], sum(self.c_sizes))
+            self.c = nn.Linear(c_size, sum(self.c_sizes))
 
     def forward(
         self, h: Tensor, c: Tensor | None

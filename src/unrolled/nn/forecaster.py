@@ -13,7 +13,7 @@ from unrolled.nn.encoder import Bridge, final_states
 from unrolled.nn.rnn import recurrent
 from unrolled.runtime.distributions import LEAST_DF, LEAST_SCALE
 from unrolled.spec import Engine, ForecasterSpec
-from unrolled.validation import check_network
+from unrolled.validation import check_network, final_sizes
 
 
 class Window(NamedTuple):
@@ -84,7 +84,7 @@ class Forecaster(nn.Module):
         stack = spec.recurrent
         if spec.decoder_recurrent is not None:
             stack = spec.decoder_recurrent
-            self.bridge = Bridge(spec.recurrent, stack)
+            self.bridge = Bridge(*final_sizes(spec.recurrent), stack)
             self.decoder = recurrent(stack, batch_first=True, engine=engine)
         self.output = nn.Linear(stack.output_size, spec.num_outputs)
 

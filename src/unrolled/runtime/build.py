@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unrolled.runtime.captioner import CaptionerNetwork
 from unrolled.runtime.forecaster import ForecasterNetwork
 from unrolled.runtime.generator import GeneratorNetwork
 from unrolled.runtime.heads import ClassifierNetwork, RegressorNetwork
@@ -9,6 +10,7 @@ from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.weights import Weights
 from unrolled.spec import (
+    CaptionerSpec,
     ClassifierSpec,
     ForecasterSpec,
     GeneratorSpec,
@@ -24,6 +26,7 @@ Network = (
     | TaggerNetwork
     | GeneratorNetwork
     | ForecasterNetwork
+    | CaptionerNetwork
 )
 
 
@@ -39,6 +42,8 @@ def build(spec: NetworkSpec, weights: Weights) -> Network:
         return RegressorNetwork(spec, weights)
     if isinstance(spec, TaggerSpec):
         return TaggerNetwork(spec, weights)
+    if isinstance(spec, CaptionerSpec):
+        return CaptionerNetwork(spec, weights)
     if isinstance(spec, GeneratorSpec):
         return GeneratorNetwork(spec, weights)
     if isinstance(spec, ForecasterSpec):

@@ -1,4 +1,4 @@
-"""Writing a target sequence: greedy search and beam search over a `TranslatorNetwork`.
+"""Writing a target sequence: greedy search and beam search over a `DecoderNetwork`.
 
 All rows, times all hypotheses of each, advance in one batch; a row whose search has ended leaves
 it. `<pad>` and `<s>` are never written.
@@ -13,7 +13,7 @@ import numpy as np
 
 from unrolled.data.vocab import BOS, EOS, PAD
 from unrolled.errors import ConfigError
-from unrolled.runtime.networks import Memory, TranslatorNetwork
+from unrolled.runtime.networks import DecoderNetwork, Memory
 from unrolled.runtime.weights import Array
 
 LENGTH_PENALTY = 0.6
@@ -43,7 +43,7 @@ def length_norm(steps: Steps, length_penalty: float) -> Steps:
 
 
 def greedy(
-    network: TranslatorNetwork,
+    network: DecoderNetwork,
     source: Array,
     lengths: Array,
     max_length: int | Array,
@@ -83,7 +83,7 @@ def greedy(
 
 
 def beam(
-    network: TranslatorNetwork,
+    network: DecoderNetwork,
     source: Array,
     lengths: Array,
     *,

@@ -24,7 +24,7 @@ from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.rows import to_rows, to_state
 from unrolled.runtime.weights import Array, Linear, Weights, part_of_model, take, under
 from unrolled.spec import ForecasterSpec, Precision
-from unrolled.validation import check_network
+from unrolled.validation import check_network, final_sizes
 
 
 class ForecasterNetwork:
@@ -51,7 +51,7 @@ class ForecasterNetwork:
         stack = spec.recurrent
         if spec.decoder_recurrent is not None:
             stack = spec.decoder_recurrent
-            self.bridge_h, self.bridge_c = bridge(spec.recurrent, stack, weights)
+            self.bridge_h, self.bridge_c = bridge(*final_sizes(spec.recurrent), stack, weights)
             with part_of_model("decoder"):
                 self.decoder = Recurrent(stack, under(weights, "decoder"), precision=precision)
         self.output = Linear(weights, "output", stack.output_size, spec.num_outputs)

@@ -11,6 +11,7 @@ from unrolled.artifact import Artifact
 from unrolled.data.vocab import Vocabulary
 from unrolled.errors import ConfigError, ModelError
 from unrolled.runtime import decode
+from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.networks import TranslatorNetwork
@@ -27,6 +28,7 @@ from unrolled.runtime.reading import (
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
 from unrolled.spec import (
+    CaptionerSpec,
     ClassifierSpec,
     ForecasterSpec,
     GeneratorSpec,
@@ -194,6 +196,7 @@ Model = (
     | RegressorModel
     | GeneratorModel
     | ForecastModel
+    | CaptionerModel
 )
 
 
@@ -219,6 +222,8 @@ def from_artifact(found: Artifact, *, precision: Precision | None = None) -> Mod
         return RegressorModel.from_artifact(found, precision=precision)
     if isinstance(found.config.network, TaggerSpec):
         return TaggerModel.from_artifact(found, precision=precision)
+    if isinstance(found.config.network, CaptionerSpec):
+        return CaptionerModel.from_artifact(found, precision=precision)
     if isinstance(found.config.network, GeneratorSpec):
         return GeneratorModel.from_artifact(found, precision=precision)
     if isinstance(found.config.network, ForecasterSpec):

@@ -1,10 +1,11 @@
 """The encoder-decoder without torch: encode once, then one decoder step at a time.
 
-Teacher forcing, greedy search and beam search all go through `TranslatorNetwork.step`.
+Teacher forcing, greedy search and beam search all go through `DecoderNetwork.step`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,10 +15,10 @@ from unrolled.runtime.attention import Attention
 from unrolled.runtime.heads import ClassifierNetwork, last_layer
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
-from unrolled.spec import Precision, RecurrentSpec, TranslatorSpec
-from unrolled.validation import check_network, readout_input_size
+from unrolled.spec import DecoderSpec, Precision, RecurrentSpec, TranslatorSpec
+from unrolled.validation import check_network, final_sizes, readout_input_size
 
-__all__ = ["ClassifierNetwork", "DecoderState", "Memory", "TranslatorNetwork"]
+__all__ = ["ClassifierNetwork", "DecoderNetwork", "DecoderState", "Memory", "TranslatorNetwork"]
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,22 @@ class DecoderState:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the encoder left: outputs [N, S, M], lengths [N], attention keys, first state."""
+    """What is looked at: values [N, S, M], lengths [N], attention keys, the first state.
+
+    `fed` [N, M] is read beside every token, where the network does so.
+    """
 
     values: Array
     lengths: Array
     keys: Array | None
     first: DecoderState
+    fed: Array | None = None
 
     def take(self, rows: Array) -> Memory:
         """Return the memory of the rows picked, in their order."""
         keys = None if self.keys is None else self.keys[rows]
-        return Memory(self.values[rows], self.lengths[rows], keys, self.first.take(rows))
+        fed = None if self.fed is None else self.fed[rows]
+        return Memory(self.values[rows], self.lengths[rows], keys, self.first.take(rows), fed)
 
 
 class Step(NamedTuple):
@@ -67,62 +73,49 @@ class TeacherForced(NamedTuple):
     alignments: Array | None
 
 
-class TranslatorNetwork:
-    """The numpy twin of `unrolled.nn.translator.Translator`, from the same spec and weights.
+class DecoderNetwork(ABC):
+    """A network that writes one token after the other about a memory: what its kinds share.
 
     Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing.
     """
 
     def __init__(
-        self, spec: TranslatorSpec, weights: Weights, *, precision: Precision = "float32"
+        self, spec: DecoderSpec, weights: Weights, *, precision: Precision = "float32"
     ) -> None:
         check_network(spec)
-        self.spec = spec
-        self.source_embedding = take(
-            weights, "source_embedding.weight", (spec.source_vocab_size, spec.source_embedding_size)
-        )
         self.target_embedding = take(
             weights, "target_embedding.weight", (spec.target_vocab_size, spec.target_embedding_size)
         )
-        with part_of_model("encoder"):
-            self.encoder = Recurrent(spec.encoder, under(weights, "encoder"), precision=precision)
         with part_of_model("decoder"):
             self.decoder = Recurrent(spec.decoder, under(weights, "decoder"), precision=precision)
         self.attention: Attention | None = None
         if spec.attention is not None:
             with part_of_model("attention"):
                 self.attention = Attention(spec.attention, weights, "attention.")
-        self.bridge_h, self.bridge_c = bridge(spec.encoder, spec.decoder, weights)
         self.readout = Linear(weights, "readout", readout_input_size(spec), spec.readout_size)
         self.output = Linear(weights, "output", spec.readout_size, spec.target_vocab_size)
+        self.writes: DecoderSpec = spec
 
     @property
     def additive(self) -> bool:
         """Whether the context enters the cell (Bahdanau) instead of joining its output (Luong)."""
-        return self.spec.attention is not None and self.spec.attention.kind == "additive"
+        return self.writes.attention is not None and self.writes.attention.kind == "additive"
 
+    @abstractmethod
     def encode(self, source: Array, lengths: Array) -> Memory:
-        """Read source [N, S] with lengths [N] of 1 or more."""
-        values, state = self.encoder(self.source_embedding[source], lengths=lengths)
-        keys = None if self.attention is None else self.attention.precompute(values)
-        return Memory(values, lengths, keys, self._first(state))
+        """Read the inputs [N, S, ...] with lengths [N] of 1 or more."""
 
-    def _first(self, encoded: Any) -> DecoderState:
-        encoder, decoder = self.spec.encoder, self.spec.decoder
-        h_n, c_n = encoded if encoder.cell == "lstm" else (encoded, None)
-        read_h = np.concatenate(tuple(last_layer(encoder, h_n)), axis=-1)
-        widths = [decoder.state_size(layer) for layer in range(decoder.num_layers)]
-        h = split_states(np.tanh(self.bridge_h(read_h)), widths)
+    def start(self, h: Array, c: Array, weights: tuple[Linear, Linear | None]) -> DecoderState:
+        """Return the decoder's first state from what its bridge reads, h and for an LSTM c."""
+        decoder, (bridge_h, bridge_c) = self.writes.decoder, weights
+        sizes = [decoder.state_size(layer) for layer in range(decoder.num_layers)]
+        first = split_states(np.tanh(bridge_h(h)), sizes)
         readout = None
-        if self.spec.input_feeding:
-            readout = np.zeros((len(read_h), self.spec.readout_size), dtype=read_h.dtype)
-        if self.bridge_c is None:
-            return DecoderState(h, readout)
-        read_c = read_h
-        if c_n is not None:
-            read_c = np.concatenate(tuple(last_layer(encoder, c_n)), axis=-1)
-        c = split_states(self.bridge_c(read_c), list(decoder.hidden_sizes))
-        return DecoderState((h, c), readout)
+        if self.writes.input_feeding:
+            readout = np.zeros((len(h), self.writes.readout_size), dtype=h.dtype)
+        if bridge_c is None:
+            return DecoderState(first, readout)
+        return DecoderState((first, split_states(bridge_c(c), list(decoder.hidden_sizes))), readout)
 
     def step(self, tokens: Array, state: DecoderState, memory: Memory) -> Step:
         """Advance K hypotheses of each of N rows by one token: tokens [N, K], state of N * K rows.
@@ -131,10 +124,13 @@ class TranslatorNetwork:
         """
         rows, beam = tokens.shape
         embedded = self.target_embedding[tokens.reshape(-1)]
+        if memory.fed is not None:
+            fed = np.repeat(memory.fed, beam, axis=0)
+            embedded = np.concatenate([embedded, fed], axis=-1)
         context, weights = None, None
         x = embedded
         if self.additive:
-            query = _top_h(self.spec.decoder, state.recurrent)
+            query = _top_h(self.writes.decoder, state.recurrent)
             context, weights = self._attend(query, rows, memory)
             x = np.concatenate([embedded, context], axis=-1)
         elif state.readout is not None:
@@ -148,8 +144,8 @@ class TranslatorNetwork:
             joined.append(context)
         readout = np.tanh(self.readout(np.concatenate(joined, axis=-1)))
         log_probs = log_softmax(self.output(readout)).reshape(rows, beam, -1)
-        fed = readout if self.spec.input_feeding else None
-        return Step(log_probs, weights, DecoderState(recurrent, fed))
+        returned = readout if self.writes.input_feeding else None
+        return Step(log_probs, weights, DecoderState(recurrent, returned))
 
     def _attend(self, query: Array, rows: int, memory: Memory) -> tuple[Array, Array]:
         assert self.attention is not None
@@ -187,19 +183,48 @@ class TranslatorNetwork:
         return self.teacher_forced(source, lengths, target_in, target_lengths).log_probs
 
 
+class TranslatorNetwork(DecoderNetwork):
+    """The numpy twin of `unrolled.nn.translator.Translator`, from the same spec and weights.
+
+    Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing.
+    """
+
+    def __init__(
+        self, spec: TranslatorSpec, weights: Weights, *, precision: Precision = "float32"
+    ) -> None:
+        super().__init__(spec, weights, precision=precision)
+        self.spec = spec
+        self.source_embedding = take(
+            weights, "source_embedding.weight", (spec.source_vocab_size, spec.source_embedding_size)
+        )
+        with part_of_model("encoder"):
+            self.encoder = Recurrent(spec.encoder, under(weights, "encoder"), precision=precision)
+        self.bridge_h, self.bridge_c = bridge(*final_sizes(spec.encoder), spec.decoder, weights)
+
+    def encode(self, source: Array, lengths: Array) -> Memory:
+        """Read source [N, S] with lengths [N] of 1 or more."""
+        values, state = self.encoder(self.source_embedding[source], lengths=lengths)
+        keys = None if self.attention is None else self.attention.precompute(values)
+        return Memory(values, lengths, keys, self._first(state))
+
+    def _first(self, encoded: Any) -> DecoderState:
+        encoder = self.spec.encoder
+        h_n, c_n = encoded if encoder.cell == "lstm" else (encoded, None)
+        h = c = np.concatenate(tuple(last_layer(encoder, h_n)), axis=-1)
+        if c_n is not None:
+            c = np.concatenate(tuple(last_layer(encoder, c_n)), axis=-1)
+        return self.start(h, c, (self.bridge_h, self.bridge_c))
+
+
 def bridge(
-    encoder: RecurrentSpec, decoder: RecurrentSpec, weights: Weights
+    h_size: int, c_size: int, decoder: RecurrentSpec, weights: Weights
 ) -> tuple[Linear, Linear | None]:
-    """Return what makes the decoder's first h, and c for LSTM, from the encoder's last states."""
-    last, directions = encoder.num_layers - 1, encoder.num_directions
-    read = directions * encoder.state_size(last)
+    """Return the maps to the decoder's first states: of h, and for an LSTM of c."""
     h_sizes = sum(decoder.state_size(layer) for layer in range(decoder.num_layers))
-    bridge_h = Linear(weights, "bridge.h", read, h_sizes)
+    bridge_h = Linear(weights, "bridge.h", h_size, h_sizes)
     if decoder.cell != "lstm":
         return bridge_h, None
-    if encoder.cell == "lstm":
-        read = directions * encoder.hidden_sizes[last]
-    return bridge_h, Linear(weights, "bridge.c", read, sum(decoder.hidden_sizes))
+    return bridge_h, Linear(weights, "bridge.c", c_size, sum(decoder.hidden_sizes))
 
 
 def split_states(states: Array, sizes: list[int]) -> Array | tuple[Array, ...]:

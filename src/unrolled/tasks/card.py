@@ -10,6 +10,7 @@ from unrolled.spec import ModelConfig
 DESCRIPTIONS = {
     "classify": "reads a sequence and names its class",
     "translate": "reads one sequence and writes another",
+    "caption": "reads numbers or attributes and writes a text about them",
     "tag": "reads a sequence and tags every step of it",
     "regress": "reads a sequence and gives numbers for it",
     "generate": "reads a sequence and says what comes next",

@@ -9,11 +9,13 @@ import msgspec
 import numpy as np
 
 from unrolled.data import examples as pooled
+from unrolled.data.captions import Described, read_described
 from unrolled.data.panel import Panel
 from unrolled.data.read import read_pairs, read_table, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.errors import DataError
+from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.runtime.forecaster_model import ANSWER, ForecastModel
 from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.model import ClassifierModel, Model, RegressorModel, TranslatorModel
@@ -39,7 +41,7 @@ class Labelled(NamedTuple):
     where: list[str]
 
 
-Examples = Labelled | Sequences | pooled.Examples | Panel
+Examples = Labelled | Sequences | pooled.Examples | Panel | Described
 
 
 def read_examples(
@@ -55,6 +57,8 @@ def read_examples(
         raise DataError(f"{data}: a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         return read_sentences(model, data, format=format, source=source, target=target)
+    if isinstance(model, CaptionerModel):
+        return read_described_by(model, data, format=format, source=source, target=target)
     if isinstance(model, ForecastModel):
         return model.read(read_table(data, format=format))
     names = (source or model.config.data.source, target or model.config.data.target)
@@ -114,6 +118,8 @@ def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dic
         raise DataError("a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         return evaluate_tagger(model, cast("Sequences", examples))
+    if isinstance(model, CaptionerModel):
+        return evaluate_captioner(model, cast("Described", examples), beam=beam)
     if isinstance(model, ForecastModel):
         return evaluate_forecaster(model, cast("Panel", examples))
     if isinstance(model, ClassifierModel):
@@ -136,6 +142,8 @@ def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
         tags = [best[0].tags for best in found.answers]
         intents = [None] * len(tags) if found.intents is None else [i.label for i in found.intents]
         return list(zip(tags, intents, strict=True))
+    if isinstance(model, CaptionerModel):
+        return model.predict(cast("Described", examples).inputs, beam=beam)
     if isinstance(model, ForecastModel):
         return [f"{value:.3g}" for value in model.answer(cast("Panel", examples))[ANSWER]]
     if isinstance(model, ClassifierModel):
@@ -145,6 +153,69 @@ def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
         return [tuple(f"{value:.3g}" for value in row) for row in values]
     sources = cast("Labelled", examples).sources
     return [best[0].text for best in model.translate(sources, beam=beam).answers]
+
+
+def read_described_by(
+    model: CaptionerModel,
+    data: str,
+    *,
+    format: str | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    captions: str | None = None,
+    captioned: bool = True,
+) -> Described:
+    """Read what a captioner describes, with its texts where it is `captioned`.
+
+    Raises DataError where the file holds another kind than the model reads, or another width.
+    """
+    spec, wanted = model.config.data, model.network.spec
+    found = read_described(
+        data,
+        format=format,
+        features=source or spec.source,
+        caption=(target or spec.target) if captioned else None,
+        captions=captions,
+    )
+    if found.kind != wanted.inputs:
+        raise DataError(
+            f"{found.name}: the model reads {wanted.inputs}, the file holds {found.kind}"
+        )
+    for i, each in enumerate(found.inputs):
+        if found.kind != "attributes" and each.shape[1] != wanted.feature_size:
+            raise DataError(
+                f"{found.where(i)}: {each.shape[1]} numbers, but the model reads "
+                f"{wanted.feature_size}"
+            )
+        if wanted.positions and len(each) > wanted.positions:
+            raise DataError(
+                f"{found.where(i)}: {len(each)} regions, but the model has places for "
+                f"{wanted.positions}"
+            )
+    return found
+
+
+def evaluate_captioner(
+    model: CaptionerModel, examples: Described, *, beam: int = 1, with_bleu: bool = True
+) -> dict[str, Any]:
+    """Return PER, WER and, for words and BPE, BLEU; of a thing's texts the nearest counts.
+
+    `log_loss` is the mean over all texts' units, `</s>` included, of -log p(unit) in nats.
+    """
+    things = examples.grouped()
+    answers = model.predict(things.inputs, beam=beam)
+    spec = model.target_vocabulary.spec
+    metrics: dict[str, Any] = sequence_error_rates(
+        [units(answer, spec) for answer in answers],
+        [[units(text, spec) for text in options] for options in things.captions],
+    )
+    if with_bleu and spec.tokens != "char":
+        metrics |= bleu(answers, things.captions)
+    pairs = [(i, text) for i, options in enumerate(things.captions) for text in options]
+    told = model.log_prob([things.inputs[i] for i, _ in pairs], [text for _, text in pairs])
+    steps = sum(len(model.target_vocabulary.encode(text)) + 1 for _, text in pairs)
+    counts = {"count": len(things), "texts": len(pairs), "beam": beam}
+    return {**metrics, "log_loss": float(-told.sum() / max(steps, 1)), **counts}
 
 
 def evaluate_classifier(model: ClassifierModel, examples: pooled.Examples) -> dict[str, Any]:

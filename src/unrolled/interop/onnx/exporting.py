@@ -33,6 +33,8 @@ from unrolled.interop.onnx.graph import Array, GraphBuilder
 from unrolled.interop.onnx.model import load
 from unrolled.interop.onnx.parity import TOLERANCE, difference
 from unrolled.runtime import crf
+from unrolled.runtime.captioner import CaptionerNetwork
+from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.runtime.crf import Scores
 from unrolled.runtime.heads import ClassifierNetwork, PooledNetwork, RegressorNetwork
 from unrolled.runtime.model import ClassifierModel, RegressorModel, TranslatorModel
@@ -52,6 +54,7 @@ Exportable = (
     | ClassifierModel
     | TranslatorModel
     | TaggerModel
+    | CaptionerModel
     | RegressorModel
     | ClassifierNetwork
     | RegressorNetwork
@@ -99,7 +102,7 @@ def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
     found = load_folder(model, precision="float32") if isinstance(model, (str, Path)) else model
     place, generator = Path(path), np.random.default_rng(seed)
     parts: list[tuple[Path, GraphBuilder, Iterator[Case]]]
-    whole = (ClassifierModel, TranslatorModel, TaggerModel, RegressorModel)
+    whole = (ClassifierModel, TranslatorModel, TaggerModel, RegressorModel, CaptionerModel)
     net = found.network if isinstance(found, whole) else found
     _check_precision(net)
     if isinstance(net, Recurrent):
@@ -117,6 +120,10 @@ def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
             (_beside(place, "encoder"), encoder_graph(net), _encoder_cases(net, generator)),
             (_beside(place, "decoder"), decoder_graph(net), _decoder_cases(net, generator)),
         ]
+    elif isinstance(net, CaptionerNetwork):
+        raise InteropError(
+            "the task caption has no ONNX export: its runtime answers without a framework instead"
+        )
     else:
         raise InteropError(f"a {type(found).__name__} has no ONNX export")
     files: dict[str, bytes] = {}
