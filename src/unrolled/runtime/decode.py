@@ -220,9 +220,10 @@ def _best(totals: Array, count: int) -> tuple[Array, Array, Array]:
 def _allow(log_probs: Array, at_limit: Array) -> Array:
     """Rule out `<pad>` and `<s>`, and all but `</s>` in rows at their limit: [N, K, V]."""
     allowed = log_probs.astype(np.float64)
-    allowed[:, :, [PAD, BOS]] = -np.inf
-    allowed[at_limit, :, :EOS] = -np.inf
-    allowed[at_limit, :, EOS + 1 :] = -np.inf
+    allowed[:, :, PAD] = allowed[:, :, BOS] = -np.inf
+    if at_limit.any():
+        allowed[at_limit, :, :EOS] = -np.inf
+        allowed[at_limit, :, EOS + 1 :] = -np.inf
     return allowed
 
 

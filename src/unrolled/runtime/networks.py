@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unrolled.runtime.attention import Attention
+from unrolled.runtime.attention import Attention, sequence_mask
 from unrolled.runtime.heads import ClassifierNetwork, last_layer
+from unrolled.runtime.hoisted import HoistedDecoder, can_hoist
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
 from unrolled.spec import Precision, RecurrentSpec, TranslatorSpec
@@ -39,17 +40,25 @@ class DecoderState:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the encoder left: outputs [N, S, M], lengths [N], attention keys, first state."""
+    """What the encoder left: outputs [N, S, M], lengths [N], attention keys, first state.
+
+    `projected` and `past` are what a `HoistedDecoder` reads, where the network has one.
+    """
 
     values: Array
     lengths: Array
     keys: Array | None
     first: DecoderState
+    projected: Array | None = None
+    past: Array | None = None
 
     def take(self, rows: Array) -> Memory:
         """Return the memory of the rows picked, in their order."""
-        keys = None if self.keys is None else self.keys[rows]
-        return Memory(self.values[rows], self.lengths[rows], keys, self.first.take(rows))
+        keys, projected, past = (
+            None if part is None else part[rows] for part in (self.keys, self.projected, self.past)
+        )
+        values, first = self.values[rows], self.first.take(rows)
+        return Memory(values, self.lengths[rows], keys, first, projected, past)
 
 
 class Step(NamedTuple):
@@ -95,6 +104,15 @@ class TranslatorNetwork:
         self.bridge_h, self.bridge_c = _bridge(spec, weights)
         self.readout = Linear(weights, "readout", readout_input_size(spec), spec.readout_size)
         self.output = Linear(weights, "output", spec.readout_size, spec.target_vocab_size)
+        self.hoisted: HoistedDecoder | None = None
+        if precision == "float32" and self.attention is not None and can_hoist(spec):
+            self.hoisted = HoistedDecoder(
+                spec,
+                under(weights, "decoder"),
+                self.target_embedding,
+                self.attention,
+                self.readout,
+            )
 
     @property
     def additive(self) -> bool:
@@ -105,7 +123,14 @@ class TranslatorNetwork:
         """Read source [N, S] with lengths [N] of 1 or more."""
         values, state = self.encoder(self.source_embedding[source], lengths=lengths)
         keys = None if self.attention is None else self.attention.precompute(values)
-        return Memory(values, lengths, keys, self._first(state))
+        if self.hoisted is None:
+            return Memory(values, lengths, keys, self._first(state))
+        inside = sequence_mask(lengths, values)
+        past = None
+        if not inside.all():
+            past = np.where(inside, 0, -np.inf).astype(values.dtype)[:, None]
+        projected = self.hoisted.project(values)
+        return Memory(values, lengths, keys, self._first(state), projected, past)
 
     def _first(self, encoded: Any) -> DecoderState:
         encoder, decoder = self.spec.encoder, self.spec.decoder
@@ -129,6 +154,18 @@ class TranslatorNetwork:
 
         The hypotheses of a row share its memory.
         """
+        if self.hoisted is None or memory.keys is None or memory.projected is None:
+            return self.plain_step(tokens, state, memory)
+        h, c = state.recurrent if self.spec.decoder.cell == "lstm" else (state.recurrent, None)
+        after = self.hoisted.step(
+            tokens, h[0], None if c is None else c[0], memory.keys, memory.projected, memory.past
+        )
+        log_probs = log_softmax(self.output(after.readout)).reshape(*tokens.shape, -1)
+        recurrent = after.h[None] if after.c is None else (after.h[None], after.c[None])
+        return Step(log_probs, after.weights, DecoderState(recurrent, None))
+
+    def plain_step(self, tokens: Array, state: DecoderState, memory: Memory) -> Step:
+        """As `step`, with every product in its place: any decoder, and the twin of the fast one."""
         rows, beam = tokens.shape
         embedded = self.target_embedding[tokens.reshape(-1)]
         context, weights = None, None
