@@ -41,10 +41,15 @@ PUBLIC = {
         "ClassifierSession",
         "LookaheadSession",
         "Recurrent",
+        "RunningTag",
         "Session",
         "SessionPool",
         "SessionState",
+        "TaggerSession",
+        "WritingSession",
+        "Written",
         "step_many",
+        "tag_many",
     ],
 }
 ERRORS = [

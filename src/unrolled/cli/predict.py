@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from unrolled.cli.common import say
+
+if TYPE_CHECKING:
+    from unrolled.runtime.model import TranslatorModel
 
 
 @click.command(name="predict")
@@ -20,6 +24,7 @@ from unrolled.cli.common import say
 @click.option("--source", help="Column of the text [default: as in training].")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @click.option("--n-best", type=click.IntRange(1), default=1, show_default=True, help="Answers.")
+@click.option("--stream", is_flag=True, help="Write units as they are decoded (DATA is -).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
 def command(
@@ -29,6 +34,7 @@ def command(
     source: str | None,
     beam: int,
     n_best: int,
+    stream: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -44,10 +50,17 @@ def command(
     from unrolled.cli import tagging
     from unrolled.data.read import texts
     from unrolled.errors import ConfigError
-    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.model import ClassifierModel, TranslatorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
+    if stream:
+        if not isinstance(loaded, TranslatorModel):
+            raise ConfigError("--stream is for translators")
+        if data != "-" or kind not in (None, "txt") or max(beam, n_best) > 1 or as_json:
+            raise ConfigError("--stream reads lines from - and goes with no --beam or --json")
+        _stream(loaded, quiet)
+        return
     if isinstance(loaded, TaggerModel):
         if beam > 1:
             raise ConfigError("--beam is for translators; a tagger's search is exact")
@@ -100,6 +113,30 @@ def command(
         _write_jsonl(inputs, answers, table.columns)
     else:
         _write_table(table.columns, answers, "\t" if shape == "tsv" else ",")
+
+
+def _stream(model: TranslatorModel, quiet: bool) -> None:
+    """Answer each line of stdin as it comes, each unit as it is decoded."""
+    from unrolled.errors import DataError
+
+    limit = model.config.data.max_length
+    for number, raw in enumerate(sys.stdin.buffer, start=1):
+        try:
+            line = raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise DataError(f"stdin: line {number} is not UTF-8") from None
+        units = len(model.source_vocabulary.encode(line))
+        if not units:
+            raise DataError(f"stdin: line {number} is empty; expected at least one unit to read")
+        if units > limit:
+            say(f"line {number} was longer than {limit} units and was cut there", quiet=quiet)
+        with warnings.catch_warnings(action="ignore"):
+            session = model.stream(line)
+        for written in session:
+            sys.stdout.write(written.text)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
 
 
 def _read(data: str, kind: str | None, column: str) -> tuple[Any, str]:

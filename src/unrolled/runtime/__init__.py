@@ -7,6 +7,8 @@ from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.running import ClassifierSession
 from unrolled.runtime.session import Session, SessionPool, step_many
 from unrolled.runtime.state import SessionState
+from unrolled.runtime.tagging_session import RunningTag, TaggerSession, tag_many
+from unrolled.runtime.writing import WritingSession, Written
 
 __all__ = [
     "Activation",
@@ -16,8 +18,13 @@ __all__ = [
     "ClassifierSession",
     "LookaheadSession",
     "Recurrent",
+    "RunningTag",
     "Session",
     "SessionPool",
     "SessionState",
+    "TaggerSession",
+    "WritingSession",
+    "Written",
     "step_many",
+    "tag_many",
 ]

@@ -2,8 +2,8 @@
 
 The context c = a M enters two products. As (a M) W = a (M W), the memory's part of both is computed
 once a source; the embedding's part once a token of the vocabulary, when the network is built, where
-the vocabulary is small. A step is left with the query, the recurrent product and the readout of h. Sums are added in another
-order than in `TranslatorNetwork.plain_step`, which this is held against.
+the vocabulary is small. A step is left with the query, the recurrent product and the readout of h.
+Sums are added in another order than in `TranslatorNetwork.plain_step`, which this is held against.
 """
 
 from __future__ import annotations

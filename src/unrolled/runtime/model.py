@@ -21,6 +21,7 @@ from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.running import ClassifierSession
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
+from unrolled.runtime.writing import WritingSession
 from unrolled.spec import ClassifierSpec, ModelConfig, Precision, TaggerSpec, TranslatorSpec
 
 BATCH_SIZE = 256
@@ -271,6 +272,18 @@ class TranslatorModel:
                 units = _units(self.source_vocabulary, encoded.ids[row])
                 answers[row] = [self._answer(units, each) for each in hypotheses]
         return Translated(answers, encoded.truncated)
+
+    def stream(self, text: str, *, max_length: int | None = None) -> WritingSession:
+        """Begin the answer to one text: iterating gives each unit as greedy search decodes it.
+
+        Arguments, and what is raised and warned of, as in `predict`.
+        """
+        encoded = encode(text, self.source_vocabulary, self.config.data.max_length)
+        _warn(encoded.truncated, self.config)
+        ids = encoded.ids[0]
+        memory = self.network.encode(*pad([ids]))
+        limit = 2 * len(ids) + 20 if max_length is None else max_length
+        return WritingSession(self.network, self.target_vocabulary, memory, limit, ids)
 
     def _answer(self, source: tuple[str, ...], hypothesis: decode.Hypothesis) -> Translation:
         return Translation(

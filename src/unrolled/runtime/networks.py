@@ -122,15 +122,18 @@ class TranslatorNetwork:
     def encode(self, source: Array, lengths: Array) -> Memory:
         """Read source [N, S] with lengths [N] of 1 or more."""
         values, state = self.encoder(self.source_embedding[source], lengths=lengths)
+        return self.remember(values, lengths, self._first(state))
+
+    def remember(self, values: Array, lengths: Array, first: DecoderState) -> Memory:
+        """Return values [N, S, M] and a first state as the decoder reads them at every step."""
         keys = None if self.attention is None else self.attention.precompute(values)
         if self.hoisted is None:
-            return Memory(values, lengths, keys, self._first(state))
+            return Memory(values, lengths, keys, first)
         inside = sequence_mask(lengths, values)
         past = None
         if not inside.all():
             past = np.where(inside, 0, -np.inf).astype(values.dtype)[:, None]
-        projected = self.hoisted.project(values)
-        return Memory(values, lengths, keys, self._first(state), projected, past)
+        return Memory(values, lengths, keys, first, self.hoisted.project(values), past)
 
     def _first(self, encoded: Any) -> DecoderState:
         encoder, decoder = self.spec.encoder, self.spec.decoder
