@@ -48,6 +48,7 @@ PUBLIC = {
         "TaggerSession",
         "WritingSession",
         "Written",
+        "classify_many",
         "step_many",
         "tag_many",
     ],

@@ -4,7 +4,7 @@ from unrolled.runtime.attention import Attention, AttentionPooling
 from unrolled.runtime.lookahead import LookaheadSession
 from unrolled.runtime.operator import Activation, CellOptions
 from unrolled.runtime.recurrent import Recurrent
-from unrolled.runtime.running import ClassifierSession
+from unrolled.runtime.running import ClassifierSession, classify_many
 from unrolled.runtime.session import Session, SessionPool, step_many
 from unrolled.runtime.state import SessionState
 from unrolled.runtime.tagging_session import RunningTag, TaggerSession, tag_many
@@ -25,6 +25,7 @@ __all__ = [
     "TaggerSession",
     "WritingSession",
     "Written",
+    "classify_many",
     "step_many",
     "tag_many",
 ]

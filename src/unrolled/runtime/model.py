@@ -19,6 +19,7 @@ from unrolled.runtime import decode
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.running import ClassifierSession
+from unrolled.runtime.session import SessionPool
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
 from unrolled.runtime.writing import WritingSession
@@ -146,12 +147,13 @@ class ClassifierModel:
         labels = [self.labels.label(int(index)) for index in probabilities.argmax(axis=1)]
         return Classified(labels, probabilities, encoded.truncated)
 
-    def stream(self) -> ClassifierSession:
+    def stream(self, *, pool: SessionPool | None = None) -> ClassifierSession:
         """Begin a text that arrives piece by piece; each piece gives the probabilities so far.
 
-        Raises ModelError where the classifier reads in both directions.
+        Sessions of one `pool` can be advanced together: see `ClassifierSession`. Raises ModelError
+        where the classifier reads in both directions.
         """
-        return ClassifierSession(self)
+        return ClassifierSession(self, pool)
 
     def attention(
         self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
