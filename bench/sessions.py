@@ -25,8 +25,9 @@ from unrolled.spec import Precision
 MANY = 1000
 WIDTHS = (16, 64, 128, 256, 512)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-# The largest error of an output after three steps, relative to the largest output.
-ALLOWED = {"float32": 1e-5, "bf16": 2e-2, "int8": 3e-2}
+# The largest error of an output after three steps, relative to the largest output; of low precision
+# what tests/agree/test_low_precision.py allows against float32.
+ALLOWED = {"float32": 1e-5, "bf16": 2e-2, "int8": 6e-2}
 Calls = dict[str, Callable[[], object]]
 
 

@@ -78,7 +78,9 @@ def test_a_hoisted_step_is_the_plain_one(cell, table, dtype, monkeypatch):
     _, network = both(networks.translator("additive", cell), DTYPES[dtype])
     assert network.hoisted is not None
     assert (network.hoisted.table is not None) == table
-    memory = network.encode(*networks.pairs()[:2])
+    memory = network.encode(*networks.pairs(rows=hoisted.MOST_ROWS)[:2])
+    assert memory.projected is not None
+    assert network.encode(*networks.pairs(rows=hoisted.MOST_ROWS + 1)[:2]).projected is None
     fast = plain = memory.first.take(np.repeat(np.arange(len(memory.lengths)), 2))
     for tokens in ([4, 5], [6, 4], [3, 7]):
         given = np.array([tokens] * len(memory.lengths))

@@ -12,7 +12,7 @@ import numpy as np
 
 from unrolled.runtime.attention import Attention, sequence_mask
 from unrolled.runtime.heads import ClassifierNetwork, last_layer
-from unrolled.runtime.hoisted import HoistedDecoder, can_hoist
+from unrolled.runtime.hoisted import MOST_ROWS, HoistedDecoder, can_hoist
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
 from unrolled.spec import Precision, RecurrentSpec, TranslatorSpec
@@ -42,7 +42,7 @@ class DecoderState:
 class Memory:
     """What the encoder left: outputs [N, S, M], lengths [N], attention keys, first state.
 
-    `projected` and `past` are what a `HoistedDecoder` reads, where the network has one.
+    `projected` and `past` are what a `HoistedDecoder` reads, where it takes the steps.
     """
 
     values: Array
@@ -127,7 +127,7 @@ class TranslatorNetwork:
     def remember(self, values: Array, lengths: Array, first: DecoderState) -> Memory:
         """Return values [N, S, M] and a first state as the decoder reads them at every step."""
         keys = None if self.attention is None else self.attention.precompute(values)
-        if self.hoisted is None:
+        if self.hoisted is None or len(values) > MOST_ROWS:
             return Memory(values, lengths, keys, first)
         inside = sequence_mask(lengths, values)
         past = None

@@ -166,7 +166,9 @@ class TaggerSession:
 
     def _inputs(self, xs: Sequence[Any]) -> Array:
         """Return what the stack reads of these steps, [T, I]."""
-        return self._network.read(self.model.corpus([_steps(self.model, xs)]).batch([0]))[0]
+        batch = self.model.corpus([_steps(self.model, xs)]).batch([0])
+        inputs: Array = self._network.read(batch)[0]
+        return inputs
 
     def _take(self, y: Array) -> RunningTag | None:
         """Take the stack's output y [P] of one step; return the tag that is ready, if any."""
