@@ -50,10 +50,16 @@ PUBLIC = {
         "GeneratorSession",
         "LookaheadSession",
         "Recurrent",
+        "RunningTag",
         "Session",
         "SessionPool",
         "SessionState",
+        "TaggerSession",
+        "WritingSession",
+        "Written",
+        "classify_many",
         "step_many",
+        "tag_many",
     ],
 }
 ERRORS = [

@@ -553,6 +553,23 @@ def test_json_gives_the_probability_of_every_class(run: Command, models: Path) -
     assert record["probability"] == pytest.approx(record["probabilities"]["up"], abs=1e-6)
 
 
+def test_units_come_as_they_are_decoded(run: Command, models: Path) -> None:
+    given = "ab\ncd\nef"
+    whole = run("predict", models / "words", "-", stdin=given)
+    said = run("predict", models / "words", "-", "--stream", stdin=given)
+    assert (said.code, said.out, said.err) == (0, whole.out, "")
+    said = run("predict", models / "words", "-", "--stream", stdin="ab\n" * 2 + "abababab\n")
+    assert "line 3 was longer than 6 units and was cut there" in said.err
+    for model, flags, stdin, message in (
+        ("words", (), "ab\n\n", "stdin: line 2 is empty"),
+        ("words", ("--beam", "2"), "ab\n", "--stream reads lines from - and goes with no --beam"),
+        ("labels", (), "good\n", "--stream is for translators"),
+    ):
+        said = run("predict", models / model, "-", "--stream", *flags, stdin=stdin)
+        assert said.code == 2
+        assert message in said.err
+
+
 def test_the_n_best_answers_with_scores(run: Command, models: Path) -> None:
     flags = ("--beam", "4", "--n-best", "3")
     (line,) = run("predict", models / "words", "-", *flags, "--json", stdin="ab\n").lines()

@@ -14,6 +14,8 @@ from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import DataError, ModelError
 from unrolled.runtime.heads import ClassifierNetwork
 from unrolled.runtime.model import ClassifierModel
+from unrolled.runtime.running import classify_many
+from unrolled.runtime.session import SessionPool
 from unrolled.runtime.state import SessionState
 from unrolled.spec import DataSpec, ModelConfig, TrainSpec, VocabularySpec
 
@@ -84,6 +86,26 @@ def test_forks_and_states_go_on_from_where_they_were(pooling):
     other.state = state
     assert (other.label, other.units_read) == (model.predict("abc")[0], 3)
     close(other.step("e"), model.predict_proba("abce")[0], "forward")
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+def test_many_sessions_read_on_in_one_call_a_unit(pooling):
+    model = model_of(networks.classifier(pooling, "lstm", bidirectional=False))
+    pool = SessionPool(model.network.recurrent)
+    sessions = [model.stream(pool=pool) for _ in range(3)]
+    texts = ["ab", "c", "edcba"]
+    classify_many(sessions, texts)
+    found = classify_many(sessions, ["e", "", "dd"])
+    for each, text in zip(found, ("abe", "c", "edcbadd"), strict=True):
+        close(each, model.predict_proba(text)[0], "forward")
+    with pytest.raises(ValueError, match="a text for each session, got 1 for 3"):
+        classify_many(sessions, ["a"])
+    with pytest.raises(ValueError, match="a session is given twice"):
+        classify_many([sessions[0], sessions[0]], ["a", "b"])
+    with pytest.raises(ValueError, match="over another layer"):
+        model_of(model.network.spec, seed=1).stream(pool=pool)
+    sessions[0].close()
+    assert len(pool) == 2
 
 
 def test_a_state_of_another_model_is_refused():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -13,6 +14,9 @@ import msgspec
 from unrolled.cli.common import say
 from unrolled.cli.levels import LEVEL, SpreadLevels
 from unrolled.cli.naming import check_free, named
+
+if TYPE_CHECKING:
+    from unrolled.runtime.model import TranslatorModel
 
 
 @click.command(name="predict", cls=SpreadLevels)
@@ -32,6 +36,7 @@ from unrolled.cli.naming import check_free, named
 @LEVEL
 @click.option("--horizon", type=click.IntRange(1), help="Forecasters: steps ahead.")
 @click.option("--future", type=click.Path(), help="Forecasters: file of what is known ahead.")
+@click.option("--stream", is_flag=True, help="Write units as they are decoded (DATA is -).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
 def command(
@@ -45,6 +50,7 @@ def command(
     level: tuple[float, ...],
     horizon: int | None,
     future: str | None,
+    stream: bool,
     as_json: bool,
     quiet: bool,
     **drawing: Any,
@@ -67,10 +73,17 @@ def command(
     from unrolled.runtime.captioner_model import CaptionerModel
     from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.generator_model import GeneratorModel
-    from unrolled.runtime.model import ClassifierModel, RegressorModel, load
+    from unrolled.runtime.model import ClassifierModel, RegressorModel, TranslatorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
+    if stream:
+        if not isinstance(loaded, TranslatorModel):
+            raise ConfigError("--stream is for translators")
+        if data != "-" or kind not in (None, "txt") or max(beam, n_best) > 1 or as_json:
+            raise ConfigError("--stream reads lines from - and goes with no --beam or --json")
+        _stream(loaded, quiet)
+        return
     if isinstance(loaded, ForecastModel):
         forecasting.predict(
             loaded, data, kind, level=level, horizon=horizon, future=future, as_json=as_json,
@@ -130,6 +143,30 @@ def command(
         _write_jsonl(inputs, [named(a, column) for a in answers], table)
     else:
         _write_table(table, answers, column, "\t" if shape == "tsv" else ",")
+
+
+def _stream(model: TranslatorModel, quiet: bool) -> None:
+    """Answer each line of stdin as it comes, each unit as it is decoded."""
+    from unrolled.errors import DataError
+
+    limit = model.config.data.max_length
+    for number, raw in enumerate(sys.stdin.buffer, start=1):
+        try:
+            line = raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise DataError(f"stdin: line {number} is not UTF-8") from None
+        units = len(model.source_vocabulary.encode(line))
+        if not units:
+            raise DataError(f"stdin: line {number} is empty; expected at least one unit to read")
+        if units > limit:
+            say(f"line {number} was longer than {limit} units and was cut there", quiet=quiet)
+        with warnings.catch_warnings(action="ignore"):
+            session = model.stream(line)
+        for written in session:
+            sys.stdout.write(written.text)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
 
 
 def _read(data: str, kind: str | None, column: str) -> tuple[Any, str]:

@@ -67,7 +67,7 @@ def greedy(
     found: list[list[Hypothesis]] = [[] for _ in rows]
     while len(rows):
         result = network.step(tokens[:, None], state, memory)
-        log_probs = _allow(result.log_probs, trace.length >= limits[rows])[:, 0]
+        log_probs = allow(result.log_probs, trace.length >= limits[rows])[:, 0]
         tokens = log_probs.argmax(axis=-1)
         log_prob[rows] += log_probs[np.arange(len(rows)), tokens]
         for row in rows[tokens == EOS]:
@@ -113,7 +113,7 @@ def beam(
     finished: list[list[_Finished]] = [[] for _ in rows]
     while len(rows):
         result = network.step(tokens, state, memory)
-        log_probs = _allow(result.log_probs, trace.length >= limits[rows])
+        log_probs = allow(result.log_probs, trace.length >= limits[rows])
         scores, parents, choices = _best(log_prob[:, :, None] + log_probs, 2 * beam)
         norm = length_norm(trace.length + 1, length_penalty)
         ends = (choices == EOS) & np.isfinite(scores)
@@ -217,12 +217,16 @@ def _best(totals: Array, count: int) -> tuple[Array, Array, Array]:
     return np.take_along_axis(values, order, axis=1), picked // vocabulary, picked % vocabulary
 
 
-def _allow(log_probs: Array, at_limit: Array) -> Array:
-    """Rule out `<pad>` and `<s>`, and all but `</s>` in rows at their limit: [N, K, V]."""
+def allow(log_probs: Array, at_limit: Array) -> Array:
+    """Return log-probabilities [N, K, V] in float64 with -inf for what may not be written.
+
+    That is `<pad>`, `<s>`, and in rows at their limit all but `</s>`.
+    """
     allowed = log_probs.astype(np.float64)
-    allowed[:, :, [PAD, BOS]] = -np.inf
-    allowed[at_limit, :, :EOS] = -np.inf
-    allowed[at_limit, :, EOS + 1 :] = -np.inf
+    allowed[:, :, PAD] = allowed[:, :, BOS] = -np.inf
+    if at_limit.any():
+        allowed[at_limit, :, :EOS] = -np.inf
+        allowed[at_limit, :, EOS + 1 :] = -np.inf
     return allowed
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unrolled import artifact
 from unrolled.artifact import Artifact
+from unrolled.data.batch import pad
 from unrolled.data.vocab import Vocabulary
 from unrolled.errors import ConfigError, ModelError
 from unrolled.runtime import decode
@@ -27,6 +28,7 @@ from unrolled.runtime.reading import (
 )
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
+from unrolled.runtime.writing import WritingSession
 from unrolled.spec import (
     CaptionerSpec,
     ClassifierSpec,
@@ -177,6 +179,18 @@ class TranslatorModel:
                 units = units_of(self.source_vocabulary, encoded.ids[row])
                 answers[row] = [self._answer(units, each) for each in hypotheses]
         return Translated(answers, encoded.truncated)
+
+    def stream(self, text: str, *, max_length: int | None = None) -> WritingSession:
+        """Begin the answer to one text: iterating gives each unit as greedy search decodes it.
+
+        Arguments, and what is raised and warned of, as in `predict`.
+        """
+        encoded = encode(text, self.source_vocabulary, self.config.data.max_length)
+        warn_cut(encoded.truncated, self.config)
+        ids = encoded.ids[0]
+        memory = self.network.encode(*pad([ids]))
+        limit = 2 * len(ids) + 20 if max_length is None else max_length
+        return WritingSession(self.network, self.target_vocabulary, memory, limit, ids)
 
     def _answer(self, source: tuple[str, ...], hypothesis: decode.Hypothesis) -> Translation:
         return Translation(

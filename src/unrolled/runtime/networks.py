@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unrolled.runtime.attention import Attention
+from unrolled.runtime.attention import Attention, sequence_mask
 from unrolled.runtime.heads import ClassifierNetwork, last_layer
+from unrolled.runtime.hoisted import MOST_ROWS, HoistedDecoder, can_hoist
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
 from unrolled.spec import DecoderSpec, Precision, RecurrentSpec, TranslatorSpec
@@ -42,7 +43,8 @@ class DecoderState:
 class Memory:
     """What is looked at: values [N, S, M], lengths [N], attention keys, the first state.
 
-    `fed` [N, M] is read beside every token, where the network does so.
+    `fed` [N, M] is read beside every token, where the network does so. `projected` and `past` are
+    what a `HoistedDecoder` reads, where it takes the steps.
     """
 
     values: Array
@@ -50,12 +52,15 @@ class Memory:
     keys: Array | None
     first: DecoderState
     fed: Array | None = None
+    projected: Array | None = None
+    past: Array | None = None
 
     def take(self, rows: Array) -> Memory:
         """Return the memory of the rows picked, in their order."""
-        keys = None if self.keys is None else self.keys[rows]
-        fed = None if self.fed is None else self.fed[rows]
-        return Memory(self.values[rows], self.lengths[rows], keys, self.first.take(rows), fed)
+        parts = (self.keys, self.fed, self.projected, self.past)
+        keys, fed, projected, past = (None if part is None else part[rows] for part in parts)
+        values, first = self.values[rows], self.first.take(rows)
+        return Memory(values, self.lengths[rows], keys, first, fed, projected, past)
 
 
 class Step(NamedTuple):
@@ -95,6 +100,7 @@ class DecoderNetwork(ABC):
         self.readout = Linear(weights, "readout", readout_input_size(spec), spec.readout_size)
         self.output = Linear(weights, "output", spec.readout_size, spec.target_vocab_size)
         self.writes: DecoderSpec = spec
+        self.hoisted: HoistedDecoder | None = None
 
     @property
     def additive(self) -> bool:
@@ -104,6 +110,19 @@ class DecoderNetwork(ABC):
     @abstractmethod
     def encode(self, source: Array, lengths: Array) -> Memory:
         """Read the inputs [N, S, ...] with lengths [N] of 1 or more."""
+
+    def remember(self, values: Array, lengths: Array, first: DecoderState) -> Memory:
+        """Return values [N, S, M] and a first state as the decoder reads them at every step."""
+        keys = None if self.attention is None else self.attention.precompute(values)
+        if self.hoisted is None or len(values) > MOST_ROWS:
+            return Memory(values, lengths, keys, first)
+        inside = sequence_mask(lengths, values)
+        past = None
+        if not inside.all():
+            past = np.where(inside, 0, -np.inf).astype(values.dtype)[:, None]
+        return Memory(
+            values, lengths, keys, first, projected=self.hoisted.project(values), past=past
+        )
 
     def start(self, h: Array, c: Array, weights: tuple[Linear, Linear | None]) -> DecoderState:
         """Return the decoder's first state from what its bridge reads, h and for an LSTM c."""
@@ -122,6 +141,18 @@ class DecoderNetwork(ABC):
 
         The hypotheses of a row share its memory.
         """
+        if self.hoisted is None or memory.keys is None or memory.projected is None:
+            return self.plain_step(tokens, state, memory)
+        h, c = state.recurrent if self.writes.decoder.cell == "lstm" else (state.recurrent, None)
+        after = self.hoisted.step(
+            tokens, h[0], None if c is None else c[0], memory.keys, memory.projected, memory.past
+        )
+        log_probs = log_softmax(self.output(after.readout)).reshape(*tokens.shape, -1)
+        recurrent = after.h[None] if after.c is None else (after.h[None], after.c[None])
+        return Step(log_probs, after.weights, DecoderState(recurrent, None))
+
+    def plain_step(self, tokens: Array, state: DecoderState, memory: Memory) -> Step:
+        """As `step`, with every product in its place: any decoder, and the twin of the fast one."""
         rows, beam = tokens.shape
         embedded = self.target_embedding[tokens.reshape(-1)]
         if memory.fed is not None:
@@ -200,12 +231,19 @@ class TranslatorNetwork(DecoderNetwork):
         with part_of_model("encoder"):
             self.encoder = Recurrent(spec.encoder, under(weights, "encoder"), precision=precision)
         self.bridge_h, self.bridge_c = bridge(*final_sizes(spec.encoder), spec.decoder, weights)
+        if precision == "float32" and self.attention is not None and can_hoist(spec):
+            self.hoisted = HoistedDecoder(
+                spec,
+                under(weights, "decoder"),
+                self.target_embedding,
+                self.attention,
+                self.readout,
+            )
 
     def encode(self, source: Array, lengths: Array) -> Memory:
         """Read source [N, S] with lengths [N] of 1 or more."""
         values, state = self.encoder(self.source_embedding[source], lengths=lengths)
-        keys = None if self.attention is None else self.attention.precompute(values)
-        return Memory(values, lengths, keys, self._first(state))
+        return self.remember(values, lengths, self._first(state))
 
     def _first(self, encoded: Any) -> DecoderState:
         encoder = self.spec.encoder

@@ -22,6 +22,7 @@ from unrolled.runtime.reading import (
     warn_cut,
 )
 from unrolled.runtime.running import ClassifierSession
+from unrolled.runtime.session import SessionPool
 from unrolled.runtime.weights import Array
 from unrolled.spec import ClassifierSpec, ModelConfig, Precision, RegressorSpec
 
@@ -222,12 +223,13 @@ class ClassifierModel(PooledModel):
         given = np.flatnonzero(probabilities >= self.thresholds)
         return tuple(self.labels.label(int(k)) for k in given)
 
-    def stream(self) -> ClassifierSession:
+    def stream(self, *, pool: SessionPool | None = None) -> ClassifierSession:
         """Begin a sequence that arrives piece by piece; each gives the probabilities so far.
 
-        Raises ModelError where the classifier reads in both directions.
+        Sessions of one `pool` can be advanced together: see `ClassifierSession`. Raises ModelError
+        where the classifier reads in both directions.
         """
-        return ClassifierSession(self)
+        return ClassifierSession(self, pool)
 
 
 class RegressorModel(PooledModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from unrolled.errors import DataError, ModelError
 from unrolled.runtime.heads import ClassifierNetwork, last_output
 from unrolled.runtime.reading import check_frames
 from unrolled.runtime.rows import to_state
+from unrolled.runtime.session import SessionPool
 from unrolled.runtime.state import SessionState, fingerprint
 from unrolled.runtime.weights import Array
 
@@ -23,10 +25,12 @@ class ClassifierSession:
 
     After each piece the probabilities are those of all that came so far, at the cost of the piece
     alone: mean, maximum and attention are kept as running sums. A sequence may be longer than the
-    model cuts whole ones to. Raises ModelError where the classifier reads in both directions.
+    model cuts whole ones to. Sessions of one `pool` over `model.network.recurrent` can be advanced
+    together, by `classify_many`. Raises ModelError where the classifier reads in both directions,
+    ValueError for a `pool` of another layer.
     """
 
-    def __init__(self, model: ClassifierModel) -> None:
+    def __init__(self, model: ClassifierModel, pool: SessionPool | None = None) -> None:
         network = model.network
         if network.spec.recurrent.bidirectional:
             raise ModelError(
@@ -35,7 +39,11 @@ class ClassifierSession:
             )
         self.model = model
         self._network = network
-        self._session = network.recurrent.stream()
+        if pool is not None and pool.layer is not network.recurrent:
+            raise ValueError(
+                "the pool is over another layer than this classifier's, network.recurrent"
+            )
+        self._session = network.recurrent.stream() if pool is None else pool.open()
         self.reset()
 
     def reset(self) -> None:
@@ -81,6 +89,10 @@ class ClassifierSession:
     def label(self) -> Any:
         """The likeliest label so far, or the tuple of labels; DataError before the first unit."""
         return self.model.label_of(self.probabilities)
+
+    def close(self) -> None:
+        """End the session; its row of a pool serves another."""
+        self._session.close()
 
     def fork(self) -> ClassifierSession:
         """Return another session that goes on from here; the two do not touch each other."""
@@ -129,6 +141,32 @@ class ClassifierSession:
             last: Array = last_output(spec.recurrent, held)[0]
             return last
         return self._pooled if spec.pooling == "max" else self._pooled / self._total
+
+
+def classify_many(sessions: Sequence[ClassifierSession], pieces: Sequence[Any]) -> list[Array]:
+    """Read on in K sessions of one pool and return the probabilities [C] of each.
+
+    The t-th unit or frame of every piece that has one is read in one call of the engine. Raises
+    ValueError where they are not K sessions of one model and pool, DataError where one is still
+    empty.
+    """
+    if not sessions or len(sessions) != len(pieces):
+        raise ValueError(f"expected a text for each session, got {len(pieces)} for {len(sessions)}")
+    model = sessions[0].model
+    if any(each.model is not model for each in sessions):
+        raise ValueError("the sessions are of different models")
+    pool = sessions[0]._session.pool
+    read = [each._read(piece) for each, piece in zip(sessions, pieces, strict=True)]
+    rows = pool.rows([each._session for each in sessions])
+    if len(np.unique(rows)) < len(rows):
+        raise ValueError("a session is given twice")
+    for t in range(max(map(len, read))):
+        going = [k for k, each in enumerate(read) if t < len(each)]
+        y = pool.step(model.network.read(np.array([read[k][t] for k in going])), rows[going])
+        for k, output in zip(going, y, strict=True):
+            sessions[k]._add(output[None])
+            sessions[k].units_read += 1
+    return [each.probabilities for each in sessions]
 
 
 def _mark(network: ClassifierNetwork) -> str:

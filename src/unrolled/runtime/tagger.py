@@ -57,15 +57,18 @@ class TaggerNetwork:
 
         The emissions of a softmax head are log p(y_t | x).
         """
-        y, _ = self.recurrent(self._read(batch), lengths=batch.lengths)
-        found = self.output(y)
-        if self.spec.head == "softmax":
-            found = log_softmax(found)
+        y, _ = self.recurrent(self.read(batch), lengths=batch.lengths)
+        found = self.emit(y)
         if self.intent is None:
             return found, None
         past = np.arange(y.shape[1]) >= batch.lengths[:, None]
         pooled = np.where(past[:, :, None], -np.inf, y).max(axis=1).astype(y.dtype)
         return found, log_softmax(self.intent(pooled))
+
+    def emit(self, y: Array) -> Array:
+        """Return the emissions [..., K] of the stack's outputs y [..., P]."""
+        found = self.output(y)
+        return log_softmax(found) if self.spec.head == "softmax" else found
 
     def marginals(self, emissions: Array, lengths: Array, legal: Legal | None = None) -> Array:
         """Return p(y_t = k | x) [N, T, K], given that y is `legal`; zero past each row's end."""
@@ -79,7 +82,8 @@ class TaggerNetwork:
         paths, found = crf.viterbi(emissions, scores, lengths, n_best=n_best)
         return paths, found - crf.log_partition(emissions, scores, lengths)[:, None]
 
-    def _read(self, batch: TaggerInput) -> Array:
+    def read(self, batch: TaggerInput) -> Array:
+        """Return what the stack reads of a batch, [N, T, I]."""
         if self.scaling is not None:
             mean, scale = self.scaling
             scaled: Array = (batch.values - mean) / scale

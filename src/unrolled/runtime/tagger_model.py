@@ -14,7 +14,9 @@ from unrolled.data.schemes import Legal, legal
 from unrolled.data.tagging import Corpus, encode_words
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import DataError, ModelError
+from unrolled.runtime.session import SessionPool
 from unrolled.runtime.tagger import TaggerNetwork
+from unrolled.runtime.tagging_session import TaggerSession
 from unrolled.runtime.weights import Array
 from unrolled.spec import ModelConfig, Precision, TaggerSpec, TaggingSpec
 
@@ -150,7 +152,7 @@ class TaggerModel:
         A sequence has fewer answers where fewer are legal. `marginals` asks for the probabilities
         of all tags too. Raises as `predict` does.
         """
-        corpus = self._read(sequences)
+        corpus = self.corpus(sequences)
         answers: dict[int, list[Tagging]] = {}
         intents: dict[int, Intent] = {}
         kept: dict[int, Array] = {}
@@ -179,6 +181,29 @@ class TaggerModel:
             [kept[row] for row in order] if marginals else None,
         )
 
+    def stream(
+        self,
+        *,
+        lag: int | None = None,
+        lookahead: int | None = None,
+        pool: SessionPool | None = None,
+    ) -> TaggerSession:
+        """Begin a sequence that arrives step by step; each step is tagged as it comes.
+
+        With `lag` a tag is decided that many steps later, `lookahead` is for a tagger that reads in
+        both directions, and sessions of one `pool` can be advanced together: see `TaggerSession`.
+        """
+        return TaggerSession(self, lag=lag, lookahead=lookahead, pool=pool)
+
+    def answers(self, emissions: Array, intent: Array | None) -> Tagged:
+        """Return the best answer for emissions [T, K] of one sequence and log p(intent) [J]."""
+        ends = np.array([len(emissions)])
+        shares = self.network.marginals(emissions[None], ends, self.legal)
+        paths, log_probs = self.network.best(emissions[None], ends, self.legal)
+        answer = self._answer(paths[0, 0], shares[0], float(log_probs[0, 0]))
+        intents = None if intent is None else [self._intent(np.exp(intent))]
+        return Tagged([[answer]], intents, [shares[0]])
+
     def _answer(self, path: Array, marginals: Array, log_prob: float) -> Tagging:
         tags = tuple(self.labels.label(int(k)) for k in path)
         return Tagging(tags, marginals[np.arange(len(path)), path], float(log_prob))
@@ -187,7 +212,8 @@ class TaggerModel:
         top = int(probabilities.argmax())
         return Intent(self.intents[top], float(probabilities[top]), probabilities)
 
-    def _read(self, sequences: str | Sequence[Any]) -> Corpus:
+    def corpus(self, sequences: str | Sequence[Any]) -> Corpus:
+        """Return sequences as what the network reads; raises DataError as `predict` does."""
         given = [sequences] if isinstance(sequences, str) else list(sequences)
         if self.reads_frames:
             return Corpus([self._frames(i, each) for i, each in enumerate(given)])
