@@ -8,7 +8,7 @@ import numpy as np
 
 from unrolled.runtime.attention import AttentionPooling, softmax
 from unrolled.runtime.recurrent import Recurrent
-from unrolled.runtime.weights import Array, Linear, Weights, part_of_model, take, under
+from unrolled.runtime.weights import Array, Linear, Weights, kept, part_of_model, take, under
 from unrolled.spec import ClassifierSpec, Precision, RecurrentSpec
 from unrolled.validation import check_network
 
@@ -34,6 +34,7 @@ class ClassifierNetwork:
             with part_of_model("pooling"):
                 self.pooling = AttentionPooling(spec.attention, weights, "pooling.")
         self.output = Linear(weights, "output", spec.recurrent.output_size, spec.num_classes)
+        self.weights = kept(weights, recurrent=self.recurrent)
 
     def logits(self, tokens: Array, lengths: Array) -> Array:
         """Map tokens [N, T] with lengths [N] of 1 or more to logits [N, C]."""

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from unrolled.runtime.running import ClassifierSession
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.runtime.weights import Array
 from unrolled.spec import ClassifierSpec, ModelConfig, Precision, TaggerSpec, TranslatorSpec
+
+if TYPE_CHECKING:
+    from unrolled.explain.results import Explanation
 
 BATCH_SIZE = 256
 
@@ -144,6 +147,17 @@ class ClassifierModel:
             probabilities[rows] = self.network.probabilities(tokens, lengths)
         labels = [self.labels.label(int(index)) for index in probabilities.argmax(axis=1)]
         return Classified(labels, probabilities, encoded.truncated)
+
+    def explain(
+        self, text: str, methods: Sequence[str] | str | None = None, **choices: Any
+    ) -> Explanation:
+        """Return why a text gets its label: which steps mattered, gates, memory.
+
+        `methods` and `choices` (target, how, seed) are those of `unrolled.explain.explain`.
+        """
+        from unrolled.explain.explaining import explain
+
+        return explain(self, text, methods, **choices)
 
     def stream(self) -> ClassifierSession:
         """Begin a text that arrives piece by piece; each piece gives the probabilities so far.
@@ -271,6 +285,17 @@ class TranslatorModel:
                 units = _units(self.source_vocabulary, encoded.ids[row])
                 answers[row] = [self._answer(units, each) for each in hypotheses]
         return Translated(answers, encoded.truncated)
+
+    def explain(
+        self, text: str, methods: Sequence[str] | str | None = None, **choices: Any
+    ) -> Explanation:
+        """Return why a text gets its answer: which steps mattered, gates, memory.
+
+        `methods` and `choices` (target, how, seed) are those of `unrolled.explain.explain`.
+        """
+        from unrolled.explain.explaining import explain
+
+        return explain(self, text, methods, **choices)
 
     def _answer(self, source: tuple[str, ...], hypothesis: decode.Hypothesis) -> Translation:
         return Translation(

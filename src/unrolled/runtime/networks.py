@@ -13,7 +13,16 @@ import numpy as np
 from unrolled.runtime.attention import Attention
 from unrolled.runtime.heads import ClassifierNetwork, last_layer
 from unrolled.runtime.recurrent import Recurrent
-from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
+from unrolled.runtime.weights import (
+    Array,
+    Linear,
+    Weights,
+    kept,
+    log_softmax,
+    part_of_model,
+    take,
+    under,
+)
 from unrolled.spec import Precision, RecurrentSpec, TranslatorSpec
 from unrolled.validation import check_network, readout_input_size
 
@@ -95,6 +104,7 @@ class TranslatorNetwork:
         self.bridge_h, self.bridge_c = _bridge(spec, weights)
         self.readout = Linear(weights, "readout", readout_input_size(spec), spec.readout_size)
         self.output = Linear(weights, "output", spec.readout_size, spec.target_vocab_size)
+        self.weights = kept(weights, encoder=self.encoder, decoder=self.decoder)
 
     @property
     def additive(self) -> bool:

@@ -11,7 +11,16 @@ from unrolled.runtime import crf
 from unrolled.runtime.crf import Scores
 from unrolled.runtime.heads import last_layer
 from unrolled.runtime.recurrent import Recurrent
-from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
+from unrolled.runtime.weights import (
+    Array,
+    Linear,
+    Weights,
+    kept,
+    log_softmax,
+    part_of_model,
+    take,
+    under,
+)
 from unrolled.spec import CharacterSpec, Precision, TaggerSpec
 from unrolled.validation import check_network
 
@@ -51,13 +60,16 @@ class TaggerNetwork:
         if spec.num_intents:
             self.intent = Linear(weights, "intent", width_out, spec.num_intents)
         self.scores = _scores(spec, weights, self.output.weight.dtype)
+        self.weights = kept(weights, recurrent=self.recurrent)
+        if self.characters is not None:
+            self.weights |= kept({}, characters__recurrent=self.characters.recurrent)
 
     def emissions(self, batch: TaggerInput) -> tuple[Array, Array | None]:
         """Return emissions [N, T, K] and log p(intent | x) [N, J], None without an intent.
 
         The emissions of a softmax head are log p(y_t | x).
         """
-        y, _ = self.recurrent(self._read(batch), lengths=batch.lengths)
+        y, _ = self.recurrent(self.read(batch), lengths=batch.lengths)
         found = self.output(y)
         if self.spec.head == "softmax":
             found = log_softmax(found)
@@ -79,7 +91,8 @@ class TaggerNetwork:
         paths, found = crf.viterbi(emissions, scores, lengths, n_best=n_best)
         return paths, found - crf.log_partition(emissions, scores, lengths)[:, None]
 
-    def _read(self, batch: TaggerInput) -> Array:
+    def read(self, batch: TaggerInput) -> Array:
+        """Return what the recurrent stack reads of each step, [N, T, I]."""
         if self.scaling is not None:
             mean, scale = self.scaling
             scaled: Array = (batch.values - mean) / scale
