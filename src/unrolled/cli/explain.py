@@ -1,4 +1,4 @@
-"""`unrolled explain MODEL TEXT... --out report.html`."""
+"""`unrolled explain MODEL TEXT... --methods ... --out report.html`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ from unrolled.cli.common import say, write_json
 
 @click.command(name="explain")
 @click.argument("model", type=click.Path())
-@click.argument("texts", nargs=-1, required=True)
+@click.argument("texts", nargs=-1)
+@click.option("--methods", help="Comma-separated, or all.  [default: attention,occlusion,states]")
+@click.option("--target", help="The label to explain, or the place in the answer, from 1.")
+@click.option(
+    "--how", type=click.Choice(["remove", "replace"]), help="How steps leave the input in tests."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random orders.")
+@click.option("--data", type=click.Path(), help="Take inputs from this file.")
+@click.option(
+    "--row", "rows", type=click.IntRange(1), multiple=True, help="Which of --data, from 1."
+)
+@click.option("--unit", help="With --data: its inputs that excite a unit most, such as L0:17.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -28,6 +39,13 @@ from unrolled.cli.common import say, write_json
 def command(
     model: str,
     texts: tuple[str, ...],
+    methods: str | None,
+    target: str | None,
+    how: str | None,
+    seed: int,
+    data: str | None,
+    rows: tuple[int, ...],
+    unit: str | None,
     out: Path,
     png: Path | None,
     beam: int,
@@ -38,53 +56,57 @@ def command(
 
     A translator's page shows which source unit each written unit came from; a classifier's, what
     each part of the text weighed in the label; a tagger's, how likely each tag of each word is.
+    Then, by each of --methods (attention, occlusion, gradient, integrated, timeshap), which step
+    mattered, with a test that says whether to trust the method; gates and states (states), and how
+    long the model remembers (memory). gradient, integrated and memory need torch.
 
     Example: unrolled explain model/ "some text" --out report.html
     """
+    from unrolled.cli.inputs import chosen_inputs, nearest_inputs
     from unrolled.explain import report
+    from unrolled.explain.explaining import explain
     from unrolled.explain.explanation import examples_of
     from unrolled.explain.tagging import tagged_examples, tagging_report
     from unrolled.runtime.model import ClassifierModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
+    if unit is not None:
+        nearest_inputs(loaded, data, unit, as_json=as_json)
+        return
+    inputs = chosen_inputs(loaded, texts, data, rows)
     if isinstance(loaded, TaggerModel):
-        examples = tagged_examples(loaded, _words(loaded, texts))
+        examples = tagged_examples(loaded, inputs)
     else:
-        examples = examples_of(loaded, list(texts), beam=beam)
-    log, metrics = _history(Path(model))
+        examples = examples_of(loaded, inputs, beam=beam)
+    choices: dict[str, Any] = {"target": target, "how": how, "seed": seed}
+    explained = [explain(loaded, each, methods, **choices) for each in inputs]
+    numbers = _history(Path(model))
     title = f"What {Path(model).name} looked at"
     if isinstance(loaded, TaggerModel):
         title = f"How {Path(model).name} tagged"
-        page = tagging_report(title, examples, log=log, metrics=metrics)
+        page = tagging_report(title, examples, explanations=explained, **numbers)
     elif isinstance(loaded, ClassifierModel):
-        page = report.classification_report(title, examples, log=log, metrics=metrics)
+        page = report.classification_report(title, examples, explanations=explained, **numbers)
     else:
-        page = report.translation_report(title, examples, log=log, metrics=metrics)
+        page = report.translation_report(title, examples, explanations=explained, **numbers)
     report.write_report(out, page)
     if png is not None:
-        _draw(png, examples[0])
+        _draw(png, examples[0], explained[0])
     if as_json:
-        write_json([_plain(example) for example in examples])
+        write_json(
+            [
+                _plain(example) | {"explanation": found.to_dict()}
+                for example, found in zip(examples, explained, strict=True)
+            ]
+        )
     else:
         sys.stdout.writelines(f"{e['predicted']}\n" for e in examples)
     say(f"the report is in {out}", quiet=quiet)
 
 
-def _words(model: Any, texts: tuple[str, ...]) -> list[list[str]]:
-    """Return the words of each text; DataError where the model reads frames or a text has none."""
-    from unrolled.errors import DataError
-
-    if model.reads_frames:
-        raise DataError("explain takes texts; this model reads frames of numbers")
-    for number, text in enumerate(texts, start=1):
-        if not text.split():
-            raise DataError(f"text {number} is empty; expected at least one word")
-    return [text.split() for text in texts]
-
-
-def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the training log and the metrics of a model folder, as far as it holds them."""
+def _history(folder: Path) -> dict[str, Any]:
+    """Return the training `log` and the `metrics` of a model folder, as far as it holds them."""
     from unrolled import artifact
 
     log_path = folder / artifact.TRAINING / "log.jsonl"
@@ -92,24 +114,23 @@ def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     if log_path.exists():
         lines = log_path.read_bytes().splitlines()
         log = [artifact.decode_json(line, log_path) for line in lines]
-    return log, dict(artifact.load(folder).metrics)
+    return {"log": log, "metrics": dict(artifact.load(folder).metrics)}
 
 
-def _draw(path: Path, example: dict[str, Any]) -> None:
+def _draw(path: Path, example: dict[str, Any], explained: Any) -> None:
     from unrolled.errors import DataError
     from unrolled.explain import figures
 
-    if "target_tokens" not in example or example["weights"] is None:
-        raise DataError("--png draws alignments; this model has none")
-    figures.save_figure(
-        figures.alignment_figure(
-            example["weights"],
-            example["source_tokens"],
-            example["target_tokens"],
-            title=f"{example['word']} → {example['predicted']}",
-        ),
-        path,
-    )
+    if example.get("weights") is not None and "target_tokens" in example:
+        title = f"{example['word']} → {example['predicted']}"
+        drawn = figures.alignment_figure(
+            example["weights"], example["source_tokens"], example["target_tokens"], title=title
+        )
+    elif explained.attributions:
+        drawn = figures.attribution_figure(explained)
+    else:
+        raise DataError("--png draws alignments and attributions; --methods names none")
+    figures.save_figure(drawn, path)
 
 
 def _plain(example: dict[str, Any]) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from unrolled.errors import ConfigError
 from unrolled.explain.alignment import checked
 from unrolled.explain.curves import Log, best_epoch, charts
 from unrolled.explain.labels import short
+from unrolled.explain.results import DeletionTest, Explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
 MOST_NUMBERED_COLUMNS = 20
+MOST_NAMED_STEPS = 40
 # Looked for in this order; each fills in the characters that those before it lack.
 FONTS = (
     "DejaVu Sans",
@@ -67,6 +69,45 @@ def alignment_figure(
                     axes.text(s, t, f"{weight:.2f}", ha="center", va="center", color=color, size=7)
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
     return figure
+
+
+def attribution_figure(found: Explanation) -> Figure:
+    """Draw what each step did for the answer: a panel of bars a method, and its deletion test.
+
+    Raises `ConfigError` without matplotlib.
+    """
+    steps = len(found.steps)
+    figure = _figure(4 + min(8.0, 2 + 0.3 * steps), 0.6 + 2.7 * len(found.attributions))
+    grid = figure.subplots(len(found.attributions), 2, squeeze=False, width_ratios=(2, 1))
+    fonts, places = _fonts(), list(range(1, steps + 1))
+    for (bars, curves), each in zip(grid, found.attributions, strict=True):
+        colours = ["tab:blue" if value >= 0 else "tab:orange" for value in each.values]
+        bars.bar(places, each.values, color=colours)
+        bars.axhline(0, color="gray", linewidth=0.8)
+        bars.set_title(each.title)
+        bars.set_ylabel(each.unit)
+        if steps <= MOST_NAMED_STEPS:
+            names = [short(step) for step in found.steps]
+            bars.set_xticks(places, names, fontfamily=fonts, rotation=60, ha="right")
+        else:
+            bars.set_xlabel("step")
+        if each.deletion is not None:
+            _draw_deletion(curves, each.deletion, found.quantity)
+    figure.suptitle(found.answer, fontfamily=fonts)
+    return figure
+
+
+def _draw_deletion(axes: Any, test: DeletionTest, quantity: str) -> None:
+    full = test.top[0]
+    lines = {"highest": test.top, "random": test.random, "lowest": test.bottom}
+    for (name, scores), style in zip(lines.items(), ("o-", "s--", "D:"), strict=True):
+        axes.plot(test.ks, [full - score for score in scores], style, label=name)
+    low, high = ([full - score for score in ends] for ends in (test.random_high, test.random_low))
+    axes.fill_between(test.ks, low, high, color="gray", alpha=0.2)
+    axes.set_title(f"deletion test: {test.verdict}")
+    axes.set_xlabel("steps gone")
+    axes.set_ylabel(f"fall of {quantity}")
+    axes.legend()
 
 
 def learning_curves_figure(log: Log) -> Figure:

@@ -12,6 +12,8 @@ from unrolled.explain import page, svg
 from unrolled.explain.alignment import checked, summary
 from unrolled.explain.curves import RATES, finite, learning_curves
 from unrolled.explain.labels import join, shown
+from unrolled.explain.results import Explanation
+from unrolled.explain.sections import with_explanations
 
 Example = Mapping[str, Any]
 Numbers = Mapping[str, Any]
@@ -57,6 +59,7 @@ def translation_report(
     metrics: Numbers | None = None,
     *,
     extra_sections: Extra = (),
+    explanations: Sequence[Explanation] = (),
     source_unit: str = "token",
     target_unit: str = "token",
 ) -> str:
@@ -65,7 +68,8 @@ def translation_report(
     An example holds `source_tokens` [S], `target_tokens` [T], `weights` [T, S] (None where the
     model has no attention), `predicted`, and where they are known `true` (a text or several) and
     `word`, its heading. `log` is a record an epoch. `extra_sections` are (heading, plain text with
-    blank lines between paragraphs). Raises `ValueError` for an example whose parts do not fit.
+    blank lines between paragraphs), `explanations` is what `unrolled.explain.explain` found. Raises
+    `ValueError` for an example whose parts do not fit.
     """
     _check_keys(examples, ("source_tokens", "target_tokens", "weights", "predicted"))
     units = {"source_unit": source_unit, "target_unit": target_unit}
@@ -81,7 +85,7 @@ def translation_report(
     report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
     if examples:
         report = report.add("Examples", body + page.articles(panels))
-    return _with_extra(report, extra_sections).html()
+    return _with_extra(with_explanations(report, explanations), extra_sections).html()
 
 
 def classification_report(
@@ -91,6 +95,7 @@ def classification_report(
     metrics: Numbers | None = None,
     *,
     extra_sections: Extra = (),
+    explanations: Sequence[Explanation] = (),
     unit: str = "token",
 ) -> str:
     """Return a page on a classifier: each text with what weighed in its label.
@@ -104,7 +109,7 @@ def classification_report(
     report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
     if examples:
         report = report.add("Texts", page.paragraph(CAVEAT, kind="soft") + page.articles(panels))
-    return _with_extra(report, extra_sections).html()
+    return _with_extra(with_explanations(report, explanations), extra_sections).html()
 
 
 def write_report(path: str | Path, html: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from unrolled.runtime.recurrent import Recurrent
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 How = Literal["remove", "replace"]
+# A recurrent stack, and what maps an input to its steps: their names, and [S, I] that it reads.
+Reader: TypeAlias = tuple[Recurrent, Callable[[Any], tuple[tuple[str, ...], Array]]]
 # Steps, counted over all rows, that are scored in one batch.
 STEPS_AT_ONCE = 1 << 15
 

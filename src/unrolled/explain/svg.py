@@ -14,6 +14,7 @@ FONT = 13
 LEAST_SCALE = 0.76
 LARGE_CELL, SMALL_CELL = 34, 20
 MOST_NUMBERED_COLUMNS = 20
+MOST_MARKERS = 60
 NUMBERED_FROM = 0.05
 # Above this share of the accent colour a cell is so dark (light, on a dark page) that its number
 # needs the other text colour; with the colours of `style` both keep a contrast of 4.3 or more.
@@ -101,11 +102,12 @@ def _cell(
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where a chart's values lie on its canvas: x from `low` to `high`, y from 0 to `top_y`."""
+    """Where a chart's values lie on its canvas: x from `low` to `high`, y to `top_y`."""
 
     low: float
     high: float
     top_y: float
+    bottom_y: float = 0.0
     left: float = 46.0
     right: float = 338.0
     top: float = 58.0
@@ -114,7 +116,7 @@ class _Frame:
     def at(self, x: float, y: float) -> tuple[float, float]:
         span = self.high - self.low
         across = (x - self.low) / span if span else 0.5
-        up = y / self.top_y
+        up = (y - self.bottom_y) / (self.top_y - self.bottom_y)
         return (
             self.left + across * (self.right - self.left),
             self.bottom - up * (self.bottom - self.top),
@@ -128,15 +130,23 @@ def line_chart(
     y_title: str,
     description: str,
     marked: float | None = None,
+    band: Sequence[tuple[float, float, float]] = (),
 ) -> str:
     """Draw lines over a common x with whole numbers, told apart by colour, dash and marker.
 
-    The y axis begins at 0. `marked` is an x that gets an upright line, called `best`.
+    The y axis begins at 0, or below where a value is. `marked` is an x that gets an upright line,
+    called `best`; `band` is an area behind the lines, x with its lowest and highest y.
     """
     xs = [x for line in series for x, _ in line.points]
-    ticks = _ticks(max(y for line in series for _, y in line.points))
-    frame = _Frame(min(xs), max(xs), ticks[-1])
+    ys = [y for line in series for _, y in line.points]
+    ys += [y for _, *ends in band for y in ends]
+    ticks = _ticks(max(ys), min(ys))
+    frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0])
     parts = _axes(frame, ticks, x_title, y_title)
+    if band:
+        edge = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
+        path = " ".join("{:.1f},{:.1f}".format(*frame.at(x, y)) for x, y in edge)
+        parts.append(f'<polygon class="band" points="{path}"/>')
     if marked is not None:
         x, _ = frame.at(marked, 0)
         parts.append(
@@ -184,7 +194,9 @@ def _legend(name: str, x: float, k: int, size: float) -> str:
 
 def _line(points: Sequence[tuple[float, float]], k: int, tips: Sequence[str]) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dots = "".join(_marker(x, y, k, tip) for (x, y), tip in zip(points, tips, strict=True))
+    every = max(1, math.ceil(len(points) / MOST_MARKERS))
+    marked = list(zip(points, tips, strict=True))[::every]
+    dots = "".join(_marker(x, y, k, tip) for (x, y), tip in marked)
     return f'<polyline class="line s{k % 4}" points="{path}"/>{dots}'
 
 
@@ -203,14 +215,16 @@ def _marker(x: float, y: float, k: int, tip: str) -> str:
     return f'<polygon {kind} points="{corners}">{title}</polygon>'
 
 
-def _ticks(highest: float) -> list[float]:
-    """Return 4 to 6 round numbers from 0 to `highest` or just above."""
-    if highest <= 0:
+def _ticks(highest: float, lowest: float = 0.0) -> list[float]:
+    """Return 4 to 7 round numbers from 0, or `lowest`, to `highest` or just beyond."""
+    highest, lowest = max(highest, 0.0), min(lowest, 0.0)
+    if highest == lowest:
         return [0.0, 1.0]
-    rough = highest / 4
+    rough = (highest - lowest) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
-    return [round(k * step, 10) for k in range(math.ceil(highest / step - 1e-9) + 1)]
+    first, last = math.floor(lowest / step + 1e-9), math.ceil(highest / step - 1e-9)
+    return [round(k * step, 10) for k in range(first, max(last, first + 1) + 1)]
 
 
 def _whole_ticks(low: float, high: float) -> list[int]:

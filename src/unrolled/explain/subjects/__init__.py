@@ -1,11 +1,11 @@
-"""One adapter a task: from a model and an input to a `Subject`. A new task adds a line here."""
+"""One adapter a task: from a model and an input to a `Subject`. A new task adds two lines here."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from unrolled.errors import ModelError
-from unrolled.explain.subject import Subject
+from unrolled.explain.subject import Reader, Subject
 from unrolled.explain.subjects import classify, tag, translate
 from unrolled.runtime.model import ClassifierModel, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
@@ -15,6 +15,25 @@ ADAPTERS: dict[type, Any] = {
     TaggerModel: tag.subject,
     TranslatorModel: translate.subject,
 }
+
+READERS: dict[type, Any] = {
+    ClassifierModel: classify.reader,
+    TaggerModel: tag.reader,
+    TranslatorModel: translate.reader,
+}
+
+
+def stack_of(model: Any) -> Reader:
+    """Return the recurrent stack that reads a model's inputs, and what maps an input to its steps.
+
+    These are their names and what the stack reads of them, [S, I]. Raises ModelError as
+    `subject_of` does.
+    """
+    find = READERS.get(type(model))
+    if find is None:
+        raise ModelError(f"a {type(model).__name__} cannot be explained yet")
+    found: Reader = find(model)
+    return found
 
 
 def subject_of(model: Any, x: Any, target: str | None = None) -> Subject:

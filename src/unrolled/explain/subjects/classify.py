@@ -13,12 +13,26 @@ from unrolled.explain.subject import (
     Differentiable,
     How,
     Mask,
+    Reader,
     Subject,
     token_baseline,
     token_rows,
 )
 from unrolled.runtime.model import ClassifierModel, encode
 from unrolled.runtime.weights import log_softmax
+
+
+def reader(
+    model: ClassifierModel,
+) -> Reader:
+    """Return the stack that reads texts, and what maps a text to its units and embeddings."""
+
+    def read(text: str) -> tuple[tuple[str, ...], Array]:
+        ids = encode(text, model.vocabulary, model.config.data.max_length).ids[0]
+        units = tuple(model.vocabulary.unit(k) for k in ids)
+        return units, model.network.embedding[ids]
+
+    return model.network.recurrent, read
 
 
 def subject(model: ClassifierModel, text: str, target: str | None) -> Subject:

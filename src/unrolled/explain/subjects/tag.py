@@ -11,13 +11,27 @@ import numpy as np
 
 from unrolled.data.tagging import TaggerInput
 from unrolled.explain.gradients import differentiable, twin
-from unrolled.explain.subject import Array, Differentiable, How, Mask, Subject
+from unrolled.explain.subject import Array, Differentiable, How, Mask, Reader, Subject
 from unrolled.explain.subjects.places import place
 from unrolled.runtime import crf
 from unrolled.runtime.tagger_model import TaggerModel
 
 # No vocabulary holds it: a private-use character, read as `<unk>` in words and in spelling.
 UNKNOWN = "\uf8ff"
+
+
+def reader(model: TaggerModel) -> Reader:
+    """Return the stack that reads sequences, and what maps one to its steps and their vectors."""
+
+    def read(sequence: Any) -> tuple[tuple[str, ...], Array]:
+        units = sequence.split() if isinstance(sequence, str) else list(sequence)
+        return _shown(model, units), model.network.read(model.encode([units]))[0]
+
+    return model.network.recurrent, read
+
+
+def _shown(model: TaggerModel, units: list[Any]) -> tuple[str, ...]:
+    return tuple(str(t) if model.reads_frames else str(u) for t, u in enumerate(units, start=1))
 
 
 def subject(model: TaggerModel, sequence: Any, target: str | None) -> Subject:
@@ -56,7 +70,7 @@ def subject(model: TaggerModel, sequence: Any, target: str | None) -> Subject:
         answer = _answer(module, batch, scores, path, at)
         return differentiable(module.recurrent, read, blank, answer)
 
-    shown = tuple(str(t + 1) for t in steps) if model.reads_frames else tuple(map(str, units))
+    shown = _shown(model, units)
     return Subject(
         steps=shown,
         answer=f"tags {' '.join(names)}" if at is None else f"{names[at]} at {shown[at]}",

@@ -13,6 +13,7 @@ from unrolled.explain.subject import (
     Differentiable,
     How,
     Mask,
+    Reader,
     Subject,
     token_baseline,
     token_rows,
@@ -20,6 +21,19 @@ from unrolled.explain.subject import (
 from unrolled.explain.subjects.places import place
 from unrolled.runtime import decode
 from unrolled.runtime.model import TranslatorModel, encode
+
+
+def reader(
+    model: TranslatorModel,
+) -> Reader:
+    """Return the stack that reads texts, and what maps a text to its units and embeddings."""
+
+    def read(text: str) -> tuple[tuple[str, ...], Array]:
+        ids = encode(text, model.source_vocabulary, model.config.data.max_length).ids[0]
+        units = tuple(model.source_vocabulary.unit(k) for k in ids)
+        return units, model.network.source_embedding[ids]
+
+    return model.network.encoder, read
 
 
 def subject(model: TranslatorModel, text: str, target: str | None) -> Subject:
