@@ -36,8 +36,8 @@ GATES = (
 )
 GATE_READING = "The mean over all units of each gate, step by step: 1 is open, 0 closed."
 HEAT_READING = (
-    "A row is a unit, a column a step; the stronger the colour, the further its {state} is from 0,"
-    " and the two colours tell the sign. These are the {count} units that vary most; the largest"
+    "A row is a unit, named as --unit takes it, a column a step; the stronger the colour, the"
+    " further its {state} is from 0, and the two colours tell the sign. These are the {count} units that vary most; the largest"
     " is {most:.2f} from 0."
 )
 MEMORY = (
@@ -179,7 +179,8 @@ def _named(each: LayerStates) -> str:
 
 def _layer(found: Explanation, each: LayerStates) -> str:
     state = "cell state" if each.state == "c" else "state"
-    names = [f"unit {unit}" for unit in each.units]
+    way = "r" if each.direction == "backward" else ""
+    names = [f"L{each.layer}{way}:{unit}" for unit in each.units]
     most = max((abs(v) for row in each.heat for v in row), default=0.0)
     grid = signed_grid(
         each.heat,
@@ -190,7 +191,7 @@ def _layer(found: Explanation, each: LayerStates) -> str:
         description=f"The {state} of {_named(each)} over {len(found.steps)} steps",
     )
     reading = HEAT_READING.format(state=state, count=len(names), most=most)
-    heat = page.figure(f"The {state} of {_named(each)}, no unit", grid, reading, scrolls=True)
+    heat = page.figure(f"The {state} of {_named(each)} (no unit)", grid, reading, scrolls=True)
     if not each.gates:
         return page.subheading(_named(each)) + heat
     lines = [

@@ -223,7 +223,8 @@ def _ticks(highest: float, lowest: float = 0.0) -> list[float]:
     rough = (highest - lowest) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
-    first, last = math.floor(lowest / step + 1e-9), math.ceil(highest / step - 1e-9)
+    # What lies below 0 by a hair does not move the axis.
+    first, last = math.floor(lowest / step + 0.05), math.ceil(highest / step - 1e-9)
     return [round(k * step, 10) for k in range(first, max(last, first + 1) + 1)]
 
 

@@ -101,8 +101,8 @@ def _answer(
 
     from unrolled.ops.crf import log_partition, sequence_score
 
-    chain = [torch.from_numpy(np.asarray(part, np.float64)) for part in scores]
-    others = torch.arange(len(chain[1])) != int(path[0 if at is None else at])
+    transitions, start, end = (torch.from_numpy(np.asarray(part, np.float64)) for part in scores)
+    others = torch.arange(len(start)) != int(path[0 if at is None else at])
 
     def answer(rows: int) -> Any:
         values, words = (
@@ -118,12 +118,12 @@ def _answer(
         if values.is_floating_point():
             values = values.double()
         found, _ = module(values, lengths, *spelled, words)
-        whole = log_partition(found, *chain, lengths)
+        whole = log_partition(found, transitions, start, end, lengths)
         if at is None:
             tags = torch.from_numpy(np.repeat(path[None], rows, axis=0))
-            return sequence_score(found, *chain, tags, lengths) - whole
+            return sequence_score(found, transitions, start, end, tags, lengths) - whole
         only = found.clone()
         only[:, at] = only[:, at].masked_fill(others, -1e9)
-        return log_partition(only, *chain, lengths) - whole
+        return log_partition(only, transitions, start, end, lengths) - whole
 
     return answer
