@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -12,7 +13,7 @@ import explaining
 import tiny
 from unrolled import explain
 from unrolled.errors import ConfigError, DataError, ModelError
-from unrolled.explain.explaining import METHODS
+from unrolled.explain.explaining import METHODS, _methods
 from unrolled.explain.subject import scores
 from unrolled.explain.subjects import subject_of
 from unrolled.explain.timeshap import pruning_index, timeshap
@@ -228,3 +229,11 @@ for method in ("gradient", "integrated", "memory"):
         "integrated",
         "memory",
     ]
+
+
+def test_very_long_inputs_have_to_be_asked_for() -> None:
+    model = explaining.planted("mean")
+    text = "w1 " * 390 + "good"
+    assert [each.method for each in model.explain(text).attributions] == ["occlusion"]
+    subject = subject_of(model, text, None)
+    assert _methods(None, replace(subject, written=("x",) * 100)) == ("states",)

@@ -66,6 +66,7 @@ def command(
     from unrolled.explain import report
     from unrolled.explain.explaining import explain
     from unrolled.explain.explanation import examples_of
+    from unrolled.explain.subjects import has_subject
     from unrolled.explain.tagging import tagged_examples, tagging_report
     from unrolled.runtime.model import ClassifierModel, load
     from unrolled.runtime.tagger_model import TaggerModel
@@ -80,7 +81,9 @@ def command(
     else:
         examples = examples_of(loaded, inputs, beam=beam)
     choices: dict[str, Any] = {"target": target, "how": how, "seed": seed}
-    explained = [explain(loaded, each, methods, **choices) for each in inputs]
+    explained = []
+    if methods is not None or has_subject(loaded):
+        explained = [explain(loaded, each, methods, **choices) for each in inputs]
     numbers = _history(Path(model))
     title = f"What {Path(model).name} looked at"
     if isinstance(loaded, TaggerModel):
@@ -92,14 +95,12 @@ def command(
         page = report.translation_report(title, examples, explanations=explained, **numbers)
     report.write_report(out, page)
     if png is not None:
-        _draw(png, examples[0], explained[0])
+        _draw(png, examples[0], explained[:1])
     if as_json:
-        write_json(
-            [
-                _plain(example) | {"explanation": found.to_dict()}
-                for example, found in zip(examples, explained, strict=True)
-            ]
-        )
+        plain = [_plain(example) for example in examples]
+        for each, found in zip(plain, explained, strict=False):
+            each["explanation"] = found.to_dict()
+        write_json(plain)
     else:
         sys.stdout.writelines(f"{e['predicted']}\n" for e in examples)
     say(f"the report is in {out}", quiet=quiet)
@@ -117,7 +118,7 @@ def _history(folder: Path) -> dict[str, Any]:
     return {"log": log, "metrics": dict(artifact.load(folder).metrics)}
 
 
-def _draw(path: Path, example: dict[str, Any], explained: Any) -> None:
+def _draw(path: Path, example: dict[str, Any], explained: list[Any]) -> None:
     from unrolled.errors import DataError
     from unrolled.explain import figures
 
@@ -126,8 +127,8 @@ def _draw(path: Path, example: dict[str, Any], explained: Any) -> None:
         drawn = figures.alignment_figure(
             example["weights"], example["source_tokens"], example["target_tokens"], title=title
         )
-    elif explained.attributions:
-        drawn = figures.attribution_figure(explained)
+    elif explained and explained[0].attributions:
+        drawn = figures.attribution_figure(explained[0])
     else:
         raise DataError("--png draws alignments and attributions; --methods names none")
     figures.save_figure(drawn, path)

@@ -37,6 +37,8 @@ NAMES = {
 }
 ATTRIBUTIONS = ("attention", "occlusion", "gradient", "integrated", "timeshap")
 DEFAULT = ("attention", "occlusion", "states")
+# Steps read times steps written above which the tests take so long that they have to be asked for.
+MOST_DEFAULT = 20_000
 
 
 def explain(
@@ -52,7 +54,7 @@ def explain(
 
     Methods: attention, occlusion, gradient (x input), integrated (gradients), timeshap, states,
     memory; `"all"` is every one that the model has. Left out: attention where there is any,
-    occlusion and states, which need no torch. Each attribution carries its own deletion test.
+    occlusion and states, which need no torch; of very long inputs only states. Each attribution carries its own deletion test.
     `target` is the label to explain, or the place in the answer, from 1; left out, the answer as a
     whole. `how` steps leave the input: "remove", or "replace" by `<unk>` or a mean. `seed` is of
     what is random.
@@ -90,7 +92,8 @@ def _methods(asked: Sequence[str] | str | None, subject: Subject) -> tuple[str, 
         asked = [part.strip() for part in asked.split(",")]
     has = [name for name in METHODS if name != "attention" or subject.attention is not None]
     if asked is None:
-        asked = [name for name in DEFAULT if name in has]
+        long = len(subject.steps) * max(1, len(subject.written)) > MOST_DEFAULT
+        asked = ["states"] if long else [name for name in DEFAULT if name in has]
     if list(asked) == ["all"]:
         asked = has
     for name in asked:

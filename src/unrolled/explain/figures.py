@@ -107,7 +107,7 @@ def _draw_deletion(axes: Any, test: DeletionTest, quantity: str) -> None:
     axes.set_title(f"deletion test: {test.verdict}")
     axes.set_xlabel("steps gone")
     axes.set_ylabel(f"fall of {quantity}")
-    axes.legend()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, fontsize="small")
 
 
 def learning_curves_figure(log: Log) -> Figure:

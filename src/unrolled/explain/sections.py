@@ -37,8 +37,8 @@ GATES = (
 GATE_READING = "The mean over all units of each gate, step by step: 1 is open, 0 closed."
 HEAT_READING = (
     "A row is a unit, named as --unit takes it, a column a step; the stronger the colour, the"
-    " further its {state} is from 0, and the two colours tell the sign. These are the {count} units that vary most; the largest"
-    " is {most:.2f} from 0."
+    " further its {state} is from 0, and the two colours tell the sign. These are the {count}"
+    " units that vary most; the largest is {most:.2f} from 0."
 )
 MEMORY = (
     "How much the last state still depends on a step that lies some lag back, whatever the answer"

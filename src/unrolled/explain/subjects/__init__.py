@@ -23,6 +23,11 @@ READERS: dict[type, Any] = {
 }
 
 
+def has_subject(model: Any) -> bool:
+    """Whether there is an adapter for the task of `model`."""
+    return type(model) in ADAPTERS
+
+
 def stack_of(model: Any) -> Reader:
     """Return the recurrent stack that reads a model's inputs, and what maps an input to its steps.
 
