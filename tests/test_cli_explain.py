@@ -65,6 +65,15 @@ def test_a_picture_of_the_attributions(name: str, run: Command, model: str) -> N
     assert Path(name).read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
 
 
+def test_every_figure_as_png_and_svg(run: Command, model: str) -> None:  # noqa: F811
+    pytest.importorskip("matplotlib")
+    said = run("explain", model, TEXT, "--methods", "all", "--figures", "drawn")
+    assert "6 figures are in drawn" in said.err
+    for name in ("attributions", "states", "memory"):
+        assert Path(f"drawn/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in Path(f"drawn/{name}.svg").read_text()
+
+
 def test_inputs_from_a_file(run: Command, model: str) -> None:  # noqa: F811
     said = run("explain", model, "--data", "texts.csv", "--row", "2", "--row", "3", "--json")
     found = json.loads(said.out)

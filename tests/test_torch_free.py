@@ -39,7 +39,7 @@ for arguments in (
     ["predict", folder, data],
     ["evaluate", folder, data, "--json"],
     ["explain", folder, texts[0], "--out", out, "--quiet"],
-    ["explain", folder, texts[0], "--methods", "occlusion,timeshap,states", "--out", out, "--json"],
+    ["explain", folder, texts[0], "--methods", "occlusion,timeshap", "--out", out, "--quiet"],
     ["export", folder, "--precision", "int8", "--check", data, "--out", out + "-8", "--quiet"],
     ["inspect", folder],
     ["inspect", "--engine"],

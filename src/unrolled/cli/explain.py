@@ -33,6 +33,9 @@ from unrolled.cli.common import say, write_json
     help="The page to write.",
 )
 @click.option("--png", type=click.Path(path_type=Path), help="Draw the first text as PNG or SVG.")
+@click.option(
+    "--figures", type=click.Path(path_type=Path), help="Folder for figures of the first input."
+)
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @click.option("--json", "as_json", is_flag=True, help="Print the weights as JSON.")
 @click.option("--quiet", is_flag=True, help="No closing line.")
@@ -48,6 +51,7 @@ def command(
     unit: str | None,
     out: Path,
     png: Path | None,
+    figures: Path | None,
     beam: int,
     as_json: bool,
     quiet: bool,
@@ -96,6 +100,11 @@ def command(
     report.write_report(out, page)
     if png is not None:
         _draw(png, examples[0], explained[:1])
+    if figures is not None and explained:
+        from unrolled.explain.figures import save_explanation
+
+        files = save_explanation(explained[0], figures)
+        say(f"{len(files)} figures are in {figures}", quiet=quiet)
     if as_json:
         plain = [_plain(example) for example in examples]
         for each, found in zip(plain, explained, strict=False):

@@ -54,7 +54,8 @@ def explain(
 
     Methods: attention, occlusion, gradient (x input), integrated (gradients), timeshap, states,
     memory; `"all"` is every one that the model has. Left out: attention where there is any,
-    occlusion and states, which need no torch; of very long inputs only states. Each attribution carries its own deletion test.
+    occlusion and states, which need no torch; of very long inputs only states. Each attribution
+    carries its own deletion test.
     `target` is the label to explain, or the place in the answer, from 1; left out, the answer as a
     whole. `how` steps leave the input: "remove", or "replace" by `<unk>` or a mean. `seed` is of
     what is random.

@@ -97,6 +97,79 @@ def attribution_figure(found: Explanation) -> Figure:
     return figure
 
 
+def memory_figure(found: Explanation) -> Figure:
+    """Draw the memory curve and the answer's own by lag, each as a share of its largest.
+
+    Raises `ConfigError` without matplotlib or where the explanation has no memory.
+    """
+    memory = found.memory
+    if memory is None:
+        raise ConfigError("this explanation has no memory to draw; ask for the method 'memory'")
+    figure = _figure(6, 3.6)
+    axes = figure.subplots()
+    for name, values, style in (
+        ("gradient: norm of d h_T / d x", memory.norms, "o-"),
+        ("answer: change without the step", memory.deletion, "s--"),
+    ):
+        most = max(values) or 1.0
+        axes.plot(range(len(values)), [v / most for v in values], style, label=name, markersize=4)
+    axes.set_xlabel("lag in steps")
+    axes.set_ylabel("share of the largest")
+    axes.set_title("Memory by lag")
+    axes.legend()
+    return figure
+
+
+def states_figure(found: Explanation) -> Figure:
+    """Draw, for each layer and direction, the states of the units that vary most as a heat map.
+
+    Raises `ConfigError` without matplotlib or where the explanation has no states.
+    """
+    if not found.states:
+        raise ConfigError("this explanation has no states to draw; ask for the method 'states'")
+    steps = len(found.steps)
+    figure = _figure(3 + min(10.0, 0.3 * steps), 3.6 * len(found.states))
+    rows = figure.subplots(len(found.states), 1, squeeze=False)[:, 0]
+    for axes, each in zip(rows, found.states, strict=True):
+        most = max((abs(v) for row in each.heat for v in row), default=0.0) or 1.0
+        image = axes.imshow(each.heat, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+        axes.set_yticks(range(len(each.units)), [str(unit) for unit in each.units], size=7)
+        axes.set_ylabel("unit")
+        axes.set_title(f"{each.state} of layer L{each.layer}, {each.direction}")
+        if steps <= MOST_NAMED_STEPS:
+            names = [short(step) for step in found.steps]
+            axes.set_xticks(range(steps), names, fontfamily=_fonts(), rotation=60, ha="right")
+        else:
+            axes.set_xlabel("step")
+        figure.colorbar(image, ax=axes, label=each.state)
+    return figure
+
+
+def save_explanation(found: Explanation, folder: str | Path) -> list[Path]:
+    """Write what the explanation has into a folder, each figure as PNG and SVG; return the files.
+
+    Raises `ConfigError` without matplotlib.
+    """
+    drawn = {}
+    if found.attributions:
+        drawn["attributions"] = attribution_figure(found)
+    if found.alignment is not None:
+        weights = found.alignment.weights
+        drawn["alignment"] = alignment_figure(weights, found.steps, found.alignment.written)
+    if found.states:
+        drawn["states"] = states_figure(found)
+    if found.memory is not None:
+        drawn["memory"] = memory_figure(found)
+    places = [
+        (figure, Path(folder) / f"{name}.{ending}")
+        for name, figure in drawn.items()
+        for ending in ("png", "svg")
+    ]
+    for figure, place in places:
+        save_figure(figure, place)
+    return [place for _, place in places]
+
+
 def _draw_deletion(axes: Any, test: DeletionTest, quantity: str) -> None:
     full = test.top[0]
     lines = {"highest": test.top, "random": test.random, "lowest": test.bottom}

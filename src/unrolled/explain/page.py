@@ -54,7 +54,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .25rem; }
 th, td { padding: .3rem .55rem .3rem 0; border-bottom: 1px solid var(--rule); text-align: left;
   vertical-align: top; overflow-wrap: break-word; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; } td.number { white-space: nowrap; }
 .share { min-width: 3.5rem; width: 10rem; }
 .share i { display: block; height: .8rem; margin-top: .35rem; min-width: 1px;
   background: var(--accent); border-radius: 2px; }

@@ -13,7 +13,7 @@ from unrolled.explain.results import Attribution, DeletionTest, Explanation, Lay
 from unrolled.explain.svg import Series
 
 MOST_READ = 400
-MOST_NAMED = 3
+MOST_NAMED = 2
 MOST_HEADING = 60
 TEST = (
     "Each method ranks the steps of the input. Its own test then takes steps away, those that it"
@@ -26,9 +26,10 @@ TEXT_READING = (
 )
 SERIES_READING = "{what} Upwards speaks for the answer, downwards against it."
 DELETION_READING = (
-    "The further a line rises, the more the answer lost. 'highest' should lie above the grey area,"
-    " in which 90 % of random orders lie, and 'lowest' below it."
+    "The further a line rises, the more the answer lost. 90 % of random orders lie in the grey area;"
+    " 'highest' should keep to its upper edge or above, 'lowest' to its lower edge."
 )
+CAPTION = "Mean fall of the {unit} as steps go, and the verdict of each method's test"
 GATES = (
     "Gates are numbers from 0 (closed) to 1 (open). The forget gate of an LSTM and the update gate"
     " of a GRU say how much of the last state is kept; a unit's time constant is after how many"
@@ -83,19 +84,21 @@ def _attributed(found: Explanation) -> str:
         f" {gone}."
     )
     rows = [_row(found, each) for each in found.attributions]
-    header = ("Method", "Verdict here", "Fall, highest gone", "random gone", "Ranks highest")
+    header = ("Method", "Here", "Highest gone", "Random gone", "Ranks highest")
     parts = [_method(found, each) for each in found.attributions]
     return (
-        page.paragraph(said) + page.table("Methods and their tests", header, rows) + "".join(parts)
+        page.paragraph(said)
+        + page.table(CAPTION.format(unit=found.quantity), header, rows)
+        + "".join(parts)
     )
 
 
 def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
     assert each.deletion is not None
     order = np.argsort(-np.array(each.values), kind="stable")[:MOST_NAMED]
-    named = ", ".join(f"{shown(found.steps[t])} ({t + 1})" for t in order)
+    named = ", ".join(f"{shown(found.steps[t])}\u00a0({t + 1})" for t in order)
     test = each.deletion
-    return each.title, test.verdict, round(test.area_top, 4), round(test.area_random, 4), named
+    return each.title, test.verdict, round(test.area_top, 3), round(test.area_random, 3), named
 
 
 def _method(found: Explanation, each: Attribution) -> str:
