@@ -26,8 +26,8 @@ TEXT_READING = (
 )
 SERIES_READING = "{what} Upwards speaks for the answer, downwards against it."
 DELETION_READING = (
-    "The further a line rises, the more the answer lost. 90 % of random orders lie in the grey area;"
-    " 'highest' should keep to its upper edge or above, 'lowest' to its lower edge."
+    "The further a line rises, the more the answer lost. 90 % of random orders lie in the grey"
+    " area; 'highest' should keep to its upper edge or above, 'lowest' to its lower edge."
 )
 CAPTION = "Mean fall of the {unit} as steps go, and the verdict of each method's test"
 GATES = (
