@@ -17,6 +17,8 @@ from unrolled.explain.explaining import METHODS, _methods
 from unrolled.explain.subject import scores
 from unrolled.explain.subjects import subject_of
 from unrolled.explain.timeshap import pruning_index, timeshap
+from unrolled.runtime.model import from_artifact
+from unrolled.tasks.classify import Examples, train
 
 TEXT = "w0 w1 w2 good w3 w4 w5 w6 w7 w8"
 ATTRIBUTIONS = ("occlusion", "gradient", "integrated", "timeshap")
@@ -237,3 +239,28 @@ def test_very_long_inputs_have_to_be_asked_for() -> None:
     assert [each.method for each in model.explain(text).attributions] == ["occlusion"]
     subject = subject_of(model, text, None)
     assert _methods(None, replace(subject, written=("x",) * 100)) == ("states",)
+
+
+def test_a_trained_network_is_seen_to_read_the_planted_word() -> None:
+    """A GRU read at its last state, trained on texts whose label hangs on one word anywhere."""
+    draw = np.random.default_rng(0)
+    fill = [f"w{k}" for k in range(8)]
+
+    def texts(count: int) -> tuple[list[str], list[str], list[int]]:
+        places, labels = draw.integers(0, 9, count), draw.integers(0, 2, count)
+        rows = draw.choice(fill, size=(count, 9))
+        rows[np.arange(count), places] = np.where(labels == 1, "up", "no")
+        return [" ".join(row) for row in rows], [f"c{k}" for k in labels], places.tolist()
+
+    given, labels, _ = texts(300)
+    options = tiny.classify_options(pooling="last", hidden_size=12, bidirectional=False)
+    trained = train(Examples(given, labels), options, tiny.training(epochs=12, lr=0.02))
+    model = from_artifact(trained)
+    new, wanted, places = texts(10)
+    assert model.predict(new) == wanted
+    found = [by_method(model.explain(text, ATTRIBUTIONS)) for text in new]
+    for method in ("occlusion", "integrated", "timeshap"):
+        first = [int(np.argmax(each[method].values)) for each in found]
+        assert sum(a == b for a, b in zip(first, places, strict=True)) >= 9, method
+        trusted = [each[method].deletion.verdict == "trust" for each in found]
+        assert sum(trusted) >= 7, method
