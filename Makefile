@@ -8,7 +8,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 DOCS_STAMP := $(VENV)/.installed-docs
 NATIVE := $(wildcard native/*.h native/*.cpp native/*/*.h native/*/*.cpp) CMakeLists.txt
 
-.PHONY: help demo test lint bench fuzz sanitize aarch64 quality docs package clean install
+.PHONY: help demo test lint bench lab fuzz sanitize aarch64 quality docs package clean install
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -36,9 +36,15 @@ $(BENCH_STAMP): $(STAMP)
 bench: $(BENCH_STAMP)  ## time our layers and their peers, write bench-out/ (ARGS="--grid full")
 	@$(BIN)/unrolled bench $(ARGS)
 
-fuzz: $(STAMP)  ## the native engine and the readers of files on thousands of random cases, new each time
-	@$(BIN)/python -m pytest -q tests/agree/test_native_fuzz.py tests/test_interop_fuzz.py \
-	  --hypothesis-profile=fuzz $(ARGS)
+lab: $(STAMP)  ## textbook claims as experiments, quick settings, write lab-out/report.html
+	@$(BIN)/unrolled lab run --quick --out lab-out $(ARGS)
+	@$(BIN)/unrolled lab report --quick --out lab-out
+
+SECONDS := 120
+fuzz: $(STAMP)  ## damaged files for every reader, random layers for the engine (SECONDS=120, ARGS="onnx --seed 7")
+	@$(BIN)/python tests/fuzz.py --seconds $$(($(SECONDS) * 3 / 4)) $(ARGS)
+	@timeout -s INT $$(($(SECONDS) / 4 + 10)) $(BIN)/python -m pytest -q -x --hypothesis-profile=fuzz \
+	  tests/agree/test_native_fuzz.py || test $$? -eq 124
 
 sanitize: $(STAMP)  ## the native engine's tests under the address, undefined and thread sanitizers
 	@native/sanitize/run.sh address $(BIN)/python $(ARGS)

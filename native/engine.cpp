@@ -214,18 +214,22 @@ void run_forward(const Kernels<T>& table, Forward<T>* calls, const Weights<T>* w
   });
 }
 
+// Adds up the panels' squares: the norms of every step of every row, in the caller's order of rows.
 template <class T>
 void sum_flow(const Backward<T>& call, int64_t parts, T* flow) {
   const Schedule& schedule = call.schedule;
-  std::vector<double> squares(static_cast<size_t>(2 * schedule.padded_steps), 0.0);
+  std::fill(flow, flow + schedule.padded_steps * schedule.rows * 2, T(0));
   for (int64_t s = 0; s < schedule.steps; ++s)
     for (int64_t r = 0; r < schedule.active[s]; ++r) {
       const T* token = call.flow + (schedule.first_token[s] + r) * 2 * parts;
       const int64_t t = call.reverse ? schedule.length[r] - 1 - s : s;
-      for (int64_t k = 0; k < 2 * parts; ++k)
-        squares[static_cast<size_t>(2 * t + k / parts)] += static_cast<double>(token[k]);
+      T* out = flow + (t * schedule.rows + schedule.order[r]) * 2;
+      for (int64_t kind = 0; kind < 2; ++kind) {
+        double square = 0.0;
+        for (int64_t k = 0; k < parts; ++k) square += static_cast<double>(token[kind * parts + k]);
+        out[kind] = static_cast<T>(std::sqrt(square));
+      }
     }
-  for (size_t k = 0; k < squares.size(); ++k) flow[k] = static_cast<T>(std::sqrt(squares[k]));
 }
 
 // Without a single token there is no block to write the gradients of the weights.
@@ -307,7 +311,7 @@ void run_backward(const Kernels<T>& table, Backward<T>* calls, int directions, T
   });
   if (flow != nullptr)
     for (int d = 0; d < directions; ++d)
-      sum_flow(calls[d], parts, flow + d * 2 * schedule.padded_steps);
+      sum_flow(calls[d], parts, flow + d * 2 * schedule.padded_steps * schedule.rows);
 }
 
 template void run_forward<float>(const Kernels<float>&, Forward<float>*, const Weights<float>*, int,

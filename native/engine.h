@@ -58,7 +58,7 @@ void run_forward(const Kernels<T>& table, Forward<T>* calls, const Weights<T>* w
                  int directions, Arena& arena);
 
 // Runs the directions backward. `packed` and `state` are set here. Where `flow` is not null, it is
-// [directions, T, 2]: the norms over the batch of dL/dh_t and dL/dc_t.
+// [directions, T, N, 2]: the norms of dL/dh_t and dL/dc_t of each row.
 template <class T>
 void run_backward(const Kernels<T>& table, Backward<T>* calls, int directions, T* flow, Arena& arena);
 

@@ -527,6 +527,23 @@ def test_the_same_answers_from_every_format(run: Command, models: Path) -> None:
     )
 
 
+def test_answers_never_take_the_place_of_a_column(run: Command, models: Path) -> None:
+    Path("a.csv").write_text("text,prediction\ngood film,mine\n")
+    Path("a.jsonl").write_text('{"text": "good film", "prediction": "mine"}\n')
+    for name in ("a.csv", "a.jsonl"):
+        assert run.error("predict", models / "labels", name) == (
+            f"{name}: has a column 'prediction' already; "
+            "give --column NAME, another name for the answers"
+        )
+    said = run("predict", models / "labels", "a.csv", "--column", "ours")
+    (row,) = csv.DictReader(said.lines())
+    assert (row["prediction"], row["ours"], float(row["ours_probability"]) > 0.5) == (
+        ("mine", "up", True)
+    )
+    record = json.loads(run("predict", models / "labels", "a.jsonl", "--column", "ours").out)
+    assert (record["prediction"], record["ours"]) == ("mine", "up")
+
+
 def test_json_gives_the_probability_of_every_class(run: Command, models: Path) -> None:
     (line,) = run("predict", models / "labels", "-", "--json", stdin="good film\n").lines()
     record = json.loads(line)

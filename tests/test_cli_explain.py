@@ -75,7 +75,7 @@ def test_every_figure_as_png_and_svg(run: Command, model: str) -> None:  # noqa:
 
 
 def test_inputs_from_a_file(run: Command, model: str) -> None:  # noqa: F811
-    said = run("explain", model, "--data", "texts.csv", "--row", "2", "--row", "3", "--json")
+    said = run("explain", model, "--data", "texts.csv", "--rows", "2,3", "--json")
     found = json.loads(said.out)
     assert [len(each["explanation"]["steps"]) for each in found] == [7, 1]
 
@@ -93,12 +93,11 @@ def test_the_inputs_that_excite_a_unit(run: Command, model: str) -> None:  # noq
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "explain takes texts, or a file by --data; give one of them"),
         (
             (TEXT, "--data", "texts.csv"),
             "explain takes texts, or a file by --data; give one of them",
         ),
-        (("--data", "texts.csv", "--row", "9"), "texts.csv: --row 9: the file has 3 inputs"),
+        (("--data", "texts.csv", "--rows", "9"), "--rows 9: the file has sequences 1 to 3"),
         ((TEXT, "--unit", "L0:0"), "--unit needs --data: a file with the inputs to look through"),
         (
             ("--data", "texts.csv", "--unit", "L0:5"),

@@ -14,7 +14,7 @@ from unrolled.cli import VERBS, cli
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
-PAGES = sorted([*(ROOT / name for name in NAMES), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*(ROOT / name for name in NAMES), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -54,9 +54,10 @@ def options(command: click.Command) -> set[str]:
 
 
 def every_option() -> set[str]:
-    train, _ = resolve(["train"])
-    assert isinstance(train, click.Group)
-    commands = [cli, *(resolve([verb])[0] for verb in VERBS), *train.commands.values()]
+    verbs = [resolve([verb])[0] for verb in VERBS]
+    groups = [verb for verb in verbs if isinstance(verb, click.Group)]
+    assert len(groups) > 1
+    commands = [cli, *verbs, *(each for group in groups for each in group.commands.values())]
     return set().union(*(options(command) for command in commands))
 
 

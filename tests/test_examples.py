@@ -12,7 +12,10 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
     "classify_sentences": "what each word weighed in the label:",
+    "continue_text": "after 'tha':",
+    "forecast_shops": "a stream of the market's days says the same: True",
     "layers_in_torch": "The adding problem",
+    "read_signals": "what it thinks of a",
     "runtime_without_torch": "torch was imported: False",
     "tag_questions": "the next best tags of 'rain in oslo':",
     "translate_dates": "which character each written one looked at:",

@@ -457,3 +457,10 @@ def test_a_legend_of_many_names_stays_inside_the_chart() -> None:
     ]
     assert ends == sorted(ends)
     assert ends[-1] <= svg.CHART_WIDTH
+
+
+def test_losses_below_zero_stay_inside_their_chart():
+    html = curves.learning_curves([{"train_loss": 1.0}, {"train_loss": -0.6}])
+    assert ">-1</text>" in html
+    ends = [float(y) for y in re.findall(r'cy="([0-9.-]+)"', html)]
+    assert max(ends) <= 210

@@ -102,7 +102,7 @@ def test_gradients_of_a_linear_model_are_the_closed_form() -> None:
 def test_integrated_gradients_of_a_linear_model_share_out_the_change() -> None:
     model, text = explaining.linear(), "w0 w1 good w2 w3"
     x, slope = linear_slope(model, text)
-    blank = model.network.embedding[2:].astype(np.float64).mean(axis=0)
+    blank = model.network.read.arrays["embedding"][2:].astype(np.float64).mean(axis=0)
     part = ((x - blank) * slope).sum(axis=1)
     found = by_method(model.explain(text, ["integrated"], target="a"))["integrated"]
     # log p is a function of one linear form, so the path's slope is the same for every step

@@ -118,7 +118,7 @@ def test_a_vanilla_cell_has_no_time_constants() -> None:
 def test_the_nearest_input_of_a_unit_is_the_one_that_moves_it() -> None:
     model = explaining.planted()
     texts = ["w0 w1", "w2 good w3", "bad w4", "w5 w6 w7"]
-    inputs = [model.network.embedding[model.vocabulary.encode(text)] for text in texts]
+    inputs = [model.network.read(np.array(model.encode(text))) for text in texts]
     best = nearest(model.network.recurrent, inputs, "L0:0", count=2)
     assert (best[0].input, best[0].step) == (1, 1)
     assert best[0].value == pytest.approx(np.tanh(1.0), abs=1e-6)

@@ -153,7 +153,7 @@ def test_places_that_an_answer_does_not_have(case, target, message, models) -> N
 
 
 def test_steps_that_carry_an_answer_cannot_be_removed(models) -> None:
-    with pytest.raises(ConfigError, match="they can only be replaced"):
+    with pytest.raises(ConfigError, match="can only be replaced"):
         models["tag"].explain("get rice", how="remove")
 
 
@@ -164,3 +164,39 @@ def test_networks_hold_their_weights_once(models) -> None:
         name = "encoder" if hasattr(network, "encoder") else "recurrent"
         held = network.weights[f"{name}.weight_hh_l0"]
         assert held is stack.weights["weight_hh_l0"]
+
+
+@pytest.mark.parametrize("kind", ["label", "labels", "number"])
+def test_frames_of_one_answer(kind: str) -> None:
+    """A label, one of several labels, or a number for a sequence of frames."""
+    from unrolled.data.vocab import LabelVocabulary
+    from unrolled.nn.build import build
+    from unrolled.spec import ClassifierSpec, DataSpec, RecurrentSpec, RegressorSpec
+
+    stack = RecurrentSpec(cell="gru", input_size=3, hidden_sizes=(4,))
+    shared = {"recurrent": stack, "frame_size": 3, "pooling": "mean"}
+    if kind == "number":
+        spec, task = RegressorSpec(num_targets=2, **shared), "regress"
+    else:
+        spec, task = (
+            ClassifierSpec(num_classes=3, multi_label=kind == "labels", **shared),
+            "classify",
+        )
+    weights = {k: v.detach().numpy() for k, v in build(spec).state_dict().items()}
+    if kind == "number":
+        weights |= {"targets.mean": np.float32([5, 7]), "targets.scale": np.float32([2, 3])}
+    roles = {} if kind == "number" else {"target": LabelVocabulary(("a", "b", "c"))}
+    data = DataSpec(targets=("p", "q")) if kind == "number" else DataSpec()
+    model = model_of(task, spec, weights, roles, data)
+    target = "q" if kind == "number" else "b"
+    found = subject_of(model, FRAMES, target)
+    score = scores(found, np.ones((1, 6), bool), "replace")[0]
+    if kind == "number":
+        assert score == pytest.approx(model.predict([FRAMES])[0, 1], abs=1e-5)
+    else:
+        assert score == pytest.approx(np.log(model.predict_proba([FRAMES])[0, 1]), abs=1e-5)
+    given = found.differentiable()
+    values, _ = given.gradient(np.stack([given.x, given.baseline]))
+    blank = scores(found, np.zeros((1, 6), bool), "replace")[0]
+    assert values == pytest.approx([score, blank], abs=1e-5)
+    assert len(model.explain(FRAMES, "all", target=target).attributions) == 4

@@ -91,6 +91,12 @@ def test_an_update_gate_of_the_opposite_sign() -> None:
         assert close(found(X)[0][:, t], h, "forward")
 
 
+def test_parameters_that_are_trained_are_read() -> None:
+    module = layer("lstm")
+    given = {name.removesuffix("_l0"): value for name, value in module.named_parameters()}
+    assert agrees(module, recurrent(given, cell="lstm"))
+
+
 def test_learned_first_states_and_names_of_the_users_own(tmp_path: Path) -> None:
     module = layer("lstm")
     h0, c0 = RNG.standard_normal((2, H)).astype(np.float32)
@@ -122,6 +128,8 @@ def test_reset_before_and_relu_are_taken_over() -> None:
         ({"weight_ih": np.zeros((16, 0))}, {}, "empty"),
         ({"bias_ih": np.zeros(15)}, {}, r"bias_ih must have shape \[16\], got \[15\]"),
         ({"weight_ih": np.array(["a"])}, {}, "weight_ih: holds <U1, expected real numbers"),
+        ({"weight_ih": [[1.0], [1.0, 2.0]]}, {}, "weight_ih: not an array of numbers"),
+        ({"weight_hh": np.full((16, 4), np.nan)}, {}, "weight_hh: holds NaN or infinity"),
         ({"h0": np.zeros(5)}, {}, r"h0 must have shape \[4\], got 5"),
     ],
 )

@@ -274,13 +274,13 @@ def test_your_own_functions_stand_for_code(tmp_path: Path) -> None:
         keras.load(path, custom={"pol": pool})
 
 
-def test_stateful_layers_and_odd_weights_are_noted(tmp_path: Path) -> None:
+def test_stateful_layers_are_noted_and_odd_weights_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.h5", [layer("SimpleRNN", stateful=True)], {"a": triple(1, 4)})
+    assert [note.split(":")[0] for note in keras.load(path).notes] == ["a"]
     weights = {**triple(1, 4), "bias": np.array([1, np.nan, 0, 0], np.float32)}
-    path = write(tmp_path / "m.h5", [layer("SimpleRNN", stateful=True)], {"a": weights})
-    assert [note.split(":")[0] for note in keras.load(path).notes] == [
-        "a",
-        "model_weights/a/a/bias",
-    ]
+    path = write(tmp_path / "odd.h5", [layer("SimpleRNN")], {"a": weights})
+    with pytest.raises(InteropError, match=r"layer 'a' \(SimpleRNN\): bias: holds NaN or infinity"):
+        keras.load(path)
 
 
 @pytest.mark.parametrize(

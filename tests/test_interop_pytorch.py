@@ -9,13 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import tiny
 from test_torch_free import BLOCK
 from tolerances import close
+from unrolled import artifact, cli
 from unrolled.errors import InteropError
 from unrolled.interop import pytorch
+from unrolled.nn.build import build
+from unrolled.runtime import CellOptions, Recurrent
+from unrolled.shapes import parameter_shapes
+from unrolled.spec import RecurrentSpec
+from unrolled.tasks.base import Run
+from unrolled.tasks.classify import train
 
 X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
 
@@ -77,6 +84,51 @@ def test_state_dicts_alone_and_in_checkpoints(tmp_path: Path, old: bool, protoco
     found = pytorch.load(path)
     assert agrees(found, net)
     assert found.notes == ("left out: epoch, optimizer, optimizer_states, args",)
+
+
+@pytest.mark.parametrize("wrappers", ["module.", "_orig_mod.", "_orig_mod.module.", "module." * 2])
+def test_wrappers_before_every_name_are_taken_off(wrappers: str, tmp_path: Path) -> None:
+    net = Net()
+    named = {wrappers + name: value.contiguous() for name, value in net.state_dict().items()}
+    torch.save(named, tmp_path / "model.pt")
+    save_file(named, tmp_path / "model.safetensors")
+    for name in ("model.pt", "model.safetensors"):
+        found = pytorch.load(tmp_path / name, check=True)
+        assert agrees(found, net)
+        assert "largest difference" in found.parity
+
+
+def test_a_recurrent_layer_goes_back_to_torch(tmp_path: Path) -> None:
+    net, path = Net(), tmp_path / "encoder.safetensors"
+    torch.save(net.state_dict(), tmp_path / "model.pt")
+    ours = pytorch.load(tmp_path / "model.pt").layer("encoder")
+    names = pytorch.export(ours, path)
+    other = Net().encoder
+    for parameter in other.parameters():
+        parameter.data.zero_()
+    other.load_state_dict(load_file(path))
+    assert set(names) == set(other.state_dict())
+    x = torch.from_numpy(X)
+    assert close(other(x)[0].detach(), net.encoder(x)[0].detach(), "forward")
+    with pytest.raises(InteropError, match=r"model\.pt: a state_dict is written as \.safetensors"):
+        pytorch.export(ours, tmp_path / "model.pt")
+
+
+def test_a_model_folder_goes_back_to_torch(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    train(tiny.examples(), tiny.classify_options(), tiny.training(), run=Run(tmp_path / "model"))
+    assert cli.run(["export", str(tmp_path / "model"), "--to", "pytorch", "--out", str(path)]) == 0
+    found = artifact.load(tmp_path / "model")
+    build(found.config.network).load_state_dict(load_file(path))
+    assert load_file(path).keys() == found.weights.keys()
+
+
+def test_a_cell_that_torch_has_not_is_refused(tmp_path: Path) -> None:
+    spec = RecurrentSpec(cell="rnn", input_size=2, hidden_sizes=(3,))
+    weights = {name: np.ones(shape) for name, shape in parameter_shapes(spec).items()}
+    layer = Recurrent(spec, weights, CellOptions(clip=1.0))
+    with pytest.raises(InteropError, match="options or peepholes has no counterpart in torch"):
+        pytorch.export(layer, tmp_path / "x.safetensors")
 
 
 def test_several_models_in_one_file_are_listed_and_chosen_by_prefix(tmp_path: Path) -> None:

@@ -365,6 +365,12 @@ def test_an_input_that_does_not_fit_is_named(name: str) -> None:
     assert str(caught.value) == f"the model: {text}"
 
 
+def test_an_input_that_is_no_array_is_named() -> None:
+    model = load(write.model([IDENTITY], [X], [Y]))
+    with pytest.raises(InteropError, match=r"^the model: the input 'x' is no array \("):
+        model.run({"x": [[1.0], [1.0, 2.0]]})
+
+
 def test_a_node_that_cannot_take_its_input_is_named() -> None:
     model = load(write.model([write.node("Add", ["x", "k"], ["y"], name="sum")], [X], [Y],
                              {"k": np.ones(3, np.float32)}))  # fmt: skip

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import forecasting
 import tagging
 import tiny
+from unrolled.data.panel import Columns, read_panel
 from unrolled.data.read import labels, read_pairs, read_table, texts
 from unrolled.data.sequences import Sequences, read_sequences
 from unrolled.errors import DataError
 from unrolled.tasks.base import Run
 from unrolled.tasks.classify import Examples
 from unrolled.tasks.classify import train as train_classifier
+from unrolled.tasks.forecast import train as train_forecaster
 from unrolled.tasks.tag import train as train_tagger
 from unrolled.tasks.translate import Pairs
 from unrolled.tasks.translate import train as train_translator
@@ -61,7 +66,7 @@ def test_french_pronunciations_train(tmp_path: Path) -> None:
 )
 def test_sentences_are_read_whole(name: str, count: int, classes: int) -> None:
     found = sentences(name)
-    assert (len(found), len(set(found.labels))) == (count, classes)
+    assert (len(found), len(set(found.targets))) == (count, classes)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +84,12 @@ def test_sentences_in_latin_1_are_refused_with_their_byte_and_row(name: str, pla
 
 def test_sentences_train_from_a_file_of_columns(tmp_path: Path) -> None:
     found = sentences("stsa.binary.dev").take(range(0, 872, 4))
-    rows = zip(found.labels, found.texts, strict=True)
+    rows = zip(found.targets, found.inputs, strict=True)
     path = tmp_path / "reviews.tsv"
     path.write_text("label\ttext\n" + "".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
     table = read_table(path, columns=["text", "label"])
     data = Examples(texts(table, "text"), labels(table, "label"), table.path, table.rows)
-    assert list(data.texts) == list(found.texts)
+    assert list(data.inputs) == list(found.inputs)
     fitted = train_classifier(data, tiny.classify_options(), tiny.training(epochs=1))
     assert fitted.config.data.source_vocabulary.tokens == "word"
     assert 0 <= fitted.metrics["accuracy"] <= 1
@@ -122,3 +127,18 @@ def test_snips_spells_spans_in_bio(tmp_path: Path) -> None:
     assert fitted.config.data.tagging.scheme == "bio"
     assert fitted.config.data.tagging.constrained
     assert len(fitted.vocabularies["intent"]) == 7
+
+
+def test_the_oil_temperature_is_one_regular_series_and_trains() -> None:
+    table = read_table(DATA / "forecast" / "ETTh1.csv")
+    covariates = ("HUFL", "HULL")
+    panel = read_panel(table, Columns("unique_id", "date", "OT", past=covariates))
+    assert (len(panel), str(panel.freq), panel.notices) == (1, "h", ())
+    (series,) = panel.series
+    assert (len(series), bool(np.isfinite(series.y).all())) == (17420, True)
+    part = replace(panel, series=(series.head(900),))
+    options = forecasting.options(past="HUFL,HULL", windows_per_epoch=50, output="point")
+    fitted = train_forecaster(part, options, tiny.training(epochs=1))
+    assert fitted.config.data.forecasting.calendar == ("hour", "weekday")
+    assert fitted.config.data.forecasting.season == 24
+    assert fitted.metrics["mase"] > 0

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import signals
 import tagging
 import tiny
+from unrolled.tasks import Classifier, Regressor
 from unrolled.tasks.base import Run
 from unrolled.tasks.classify import train as train_classifier
 from unrolled.tasks.tag import train as train_tagger
@@ -87,6 +90,11 @@ def test_import_unrolled_loads_neither_torch_nor_numpy() -> None:
         "unrolled.train.metrics",
         "unrolled.train.spans",
         "unrolled.data.sequences",
+        "unrolled.data.panel",
+        "unrolled.data.windows",
+        "unrolled.runtime.forecaster_model",
+        "unrolled.tasks.forecast_evaluate",
+        "unrolled.explain.forecasting",
         "unrolled.runtime.crf_reference",
         "unrolled.cli",
         "unrolled.interop.onnx",
@@ -139,6 +147,42 @@ def test_every_use_of_a_tagger_without_torch(block: str, tmp_path: Path) -> None
     assert found.returncode == 0
     assert found.stdout.startswith("2 ")
     assert (tmp_path / "report.html").stat().st_size > 1000
+
+
+USE_FRAMES = """
+import sys
+import numpy as np
+import unrolled
+from unrolled.cli import run
+
+folder, data, out = sys.argv[1:]
+model = unrolled.load(folder)
+print(np.shape(model.predict([np.ones((1, 2)), np.ones((4, 2))]))[0])
+for arguments in (
+    ["predict", folder, data],
+    ["evaluate", folder, data, "--report", out],
+    ["explain", folder, "--data", data, "--out", out, "--quiet"],
+    ["inspect", folder],
+):
+    assert run(arguments) == 0, arguments
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("block", ["", BLOCK], ids=["torch there", "torch blocked"])
+@pytest.mark.parametrize("task", ["classify", "regress"])
+def test_every_use_of_a_model_of_numbers_without_torch(task: str, block: str, tmp_path) -> None:
+    inputs, labels = signals.recordings()
+    data = tmp_path / "data.npz"
+    np.savez(data, **signals.padded(inputs), label=labels, target=np.arange(40.0))
+    kind = Classifier if task == "classify" else Regressor
+    choices = {**signals.LEARN, "epochs": 1}
+    y = labels if task == "classify" else np.arange(40.0)
+    kind(**choices).fit(inputs, y).save(tmp_path / "model")
+    found = tiny.python(block + USE_FRAMES, tmp_path / "model", data, tmp_path / "report.html")
+    assert found.stderr == ""
+    assert found.returncode == 0
+    assert found.stdout.startswith("2\n")
 
 
 def test_training_without_torch_says_which_package_to_install(tmp_path: Path) -> None:

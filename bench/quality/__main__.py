@@ -68,6 +68,10 @@ def line(row: Row, found: list[dict[str, Any]]) -> str:
     """
     parts = []
     for name in row.metrics:
+        if isinstance(found[0][name], dict):
+            beside = [f"{n} {found[0][name][n]:.4f}" for n in row.metrics if n in found[0][name]]
+            parts.append(f"({name.replace('_', ' ')}: {', '.join(beside)})")
+            continue
         values = [row.scale * metrics[name] for metrics in found]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         digits = 2 if row.scale > 1 else 4

@@ -18,7 +18,8 @@ class Row:
     """`prepare(data, work)` writes train, valid (optional) and test files and returns them.
 
     `metrics` are keys of what `evaluate --json` prints; `scale` is 100 where they are shares shown
-    in %, 1 where they are shown as they are.
+    in %, 1 where they are shown as they are. The name of a baseline, which `evaluate` prints as
+    metrics of its own, shows the same metrics of it.
     """
 
     name: str

@@ -131,7 +131,7 @@ struct Run {
     room(dx, p.T * p.N * p.I), room(dw_ih, static_cast<int64_t>(w_ih.size()));
     room(dw_hh, static_cast<int64_t>(w_hh.size())), room(db_ih, static_cast<int64_t>(b_ih.size()));
     room(db_hh, static_cast<int64_t>(b_hh.size())), room(dh0, p.N * p.H), room(dc0, p.N * p.H);
-    room(flow, p.T * 2);
+    room(flow, p.T * p.N * 2);
     const bool lstm = p.cell == Cell::lstm;
     unrolled::Arena& arena = unrolled::Arena::of_this_thread();
 

@@ -5,17 +5,19 @@ config.json  model.safetensors  vocab.json  metrics.json  README.md  training/
 ```
 
 All files are first written whole beside their places and then renamed, so that a full disk leaves
-the model that was there before. A kill between two renames is told by the fingerprint in the config
-when the model is loaded. No pickle is ever read or written.
+the model that was there before. What is to be renamed stands in a list of its own by then: where a
+kill came between two renames, whoever opens the folder next does the rest. No pickle is ever read
+or written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ CONFIG, WEIGHTS, VOCAB, METRICS, CARD = (
     "README.md",
 )
 TRAINING = "training"
+RENAMES = ".renames.json"
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,17 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """
     staged: list[tuple[str, Path]] = []
     try:
+        finish_renames(folder)
         for name, content in files.items():
-            place = folder / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-            staged.append((temporary, place))
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            _stage(folder / name, content, staged)
+        if len(staged) > 1:
+            names = (os.path.relpath(temporary, folder) for temporary, _ in staged)
+            renames = dict(zip(names, files, strict=True))
+            _stage(folder / RENAMES, pretty(renames), staged)
+            os.replace(staged.pop()[0], folder / RENAMES)
         for temporary, place in staged:
-            os.chmod(temporary, 0o644)
             os.replace(temporary, place)
+        (folder / RENAMES).unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
         raise TrainingError(
@@ -82,6 +84,60 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         for temporary, _ in staged:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def _stage(place: Path, content: bytes, staged: list[tuple[str, Path]]) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    staged.append((temporary, place))
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.chmod(temporary, 0o644)
+
+
+def finish_renames(folder: Path) -> None:
+    """Do what is left of the renames of a write that was killed among them.
+
+    Raises ModelError where the list of them is damaged or names a file outside the folder.
+    """
+    path = folder / RENAMES
+    if not path.exists():
+        return
+    renames = decode_json(path.read_bytes(), path)
+    for temporary, name in renames.items():
+        inside = isinstance(name, str) and not any(
+            os.path.isabs(part) or ".." in Path(part).parts for part in (temporary, name)
+        )
+        if not inside:
+            raise ModelError(f"{path}: names a file outside the folder ({temporary!r})")
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(folder / temporary, folder / name)
+    path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder for one run, by a lock that ends with the process.
+
+    Raises ModelError where another run holds it.
+    """
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ModelError(
+                f"{folder}: another run is writing to it; wait for it, or choose another --out"
+            ) from None
+        yield
+    finally:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+        os.close(held)
 
 
 def claim(folder: Path, *, overwrite: bool = False, resume: bool = False) -> None:
@@ -143,6 +199,10 @@ def load(folder: str | Path) -> Artifact:
     if not path.is_dir():
         what = "is a file, not a model folder" if path.exists() else "no such model folder"
         raise ModelError(f"{path}: {what}")
+    try:
+        finish_renames(path)
+    except OSError as error:
+        raise ModelError(f"{path}: a write was cut short; {error.strerror or error}") from None
     content = {name: _read(path, name) for name in (CONFIG, WEIGHTS, VOCAB)}
     config = _config(path / CONFIG, content[CONFIG])
     weights = _weights(path / WEIGHTS, content[WEIGHTS], config.fingerprint)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from unrolled.errors import ConfigError, did_you_mean
+from unrolled.forecast_options import ForecastOptions
 from unrolled.spec import (
     AttentionKind,
     Merge,
@@ -70,11 +71,35 @@ class RecurrentOptions(Struct, frozen=True, kw_only=True):
     lowercase: Annotated[bool, Meta(description="Lower-case the text first.")] = False
 
 
-class ClassifyOptions(RecurrentOptions, frozen=True, kw_only=True):
-    """Many to one: a text (or any token sequence) to one of several labels."""
+class PooledOptions(RecurrentOptions, frozen=True, kw_only=True):
+    """Choices of the tasks that read a whole sequence for one answer."""
 
     text: Annotated[str, Meta(description="Column that holds the text.")] = "text"
-    label: Annotated[str, Meta(description="Column that holds the label.")] = "label"
+    features: Annotated[
+        str,
+        Meta(
+            description="Numbers instead of text: columns of a frame, with commas between (empty: "
+            "all that are left)."
+        ),
+    ] = ""
+    sequence: Annotated[
+        str,
+        Meta(description="Numbers: column that says which sequence a row is of (empty: its own)."),
+    ] = ""
+    time: Annotated[
+        str, Meta(description="Numbers: column that orders a sequence's rows (empty: as they are).")
+    ] = ""
+    missing: Annotated[
+        Literal["error", "mask"],
+        Meta(description="A missing number is an error, or the mean and an indicator beside it."),
+    ] = "error"
+    max_length: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Longer sequences are cut here, and counted (0: texts at 400, frames not).",
+        ),
+    ] = 0
     tokens: Annotated[
         TokensName, Meta(description="Unit of the text; auto: char where texts have no spaces.")
     ] = "auto"
@@ -91,6 +116,34 @@ class ClassifyOptions(RecurrentOptions, frozen=True, kw_only=True):
     attention_size: Annotated[
         int, Meta(ge=0, description="Width of additive and concat scorers (0: hidden size).")
     ] = 0
+
+
+class ClassifyOptions(PooledOptions, frozen=True, kw_only=True):
+    """Many to one: a text, or a sequence of numbers, to one of several labels, or to some."""
+
+    label: Annotated[str, Meta(description="Column that holds the label.")] = "label"
+    multi_label: Annotated[
+        bool, Meta(description="An example has any number of labels, each decided by itself.")
+    ] = False
+    label_separator: Annotated[
+        str, Meta(min_length=1, description="What stands between the labels of a text cell.")
+    ] = ";"
+    class_weights: Annotated[
+        str,
+        Meta(description="Of the loss: none, balanced, or label=weight with commas between."),
+    ] = "none"
+
+
+class RegressOptions(PooledOptions, frozen=True, kw_only=True):
+    """Many to one: a text, or a sequence of numbers, to one real number or several."""
+
+    target: Annotated[
+        str, Meta(description="Column that holds the number; several with commas between.")
+    ] = "target"
+    loss: Annotated[
+        Literal["mse", "mae", "huber"],
+        Meta(description="Squared error, absolute error, or Huber's between the two."),
+    ] = "mse"
 
 
 class TranslateOptions(RecurrentOptions, frozen=True, kw_only=True):
@@ -186,10 +239,46 @@ class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
     ] = "time"
 
 
-OPTIONS: dict[Task, type[ClassifyOptions] | type[TranslateOptions] | type[TagOptions]] = {
+class GenerateOptions(RecurrentOptions, frozen=True, kw_only=True):
+    """Autoregressive: what comes next in a text, in sequences of items, or in frames of music."""
+
+    tokens: Annotated[TokensName, Meta(description="Unit of a text (auto: char).")] = "auto"
+    items: Annotated[str, Meta(description="Key of the items in JSONL.")] = "items"
+    ends: Annotated[bool, Meta(description="Items: learn where a sequence ends, too.")] = True
+    cell: Annotated[CellName, Meta(description="Recurrent cell.")] = "lstm"
+    bidirectional: Annotated[
+        Literal[False], Meta(description="Always false: what follows is not known.")
+    ] = False
+    layers: Annotated[int, Meta(ge=1, description="Stacked recurrent layers.")] = 1
+    tied: Annotated[bool, Meta(description="The output shares the embedding's matrix.")] = False
+    bptt: Annotated[
+        int, Meta(ge=1, description="Text: steps that gradients go back; the state goes on.")
+    ] = 70
+    bptt_jitter: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Text: vary bptt from batch to batch by this share of it."),
+    ] = 0.0
+    dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Between layers and before the output, locked.")
+    ] = 0.1
+    input_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="On what the first layer reads, locked.")
+    ] = 0.0
+    embedding_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of the vocabulary's embeddings dropped a batch.")
+    ] = 0.0
+    weight_dropout: Annotated[
+        float, Meta(ge=0, lt=1, description="Share of recurrent weights dropped a batch.")
+    ] = 0.0
+
+
+OPTIONS: dict[Task, type[RecurrentOptions] | type[ForecastOptions]] = {
     "classify": ClassifyOptions,
     "translate": TranslateOptions,
     "tag": TagOptions,
+    "regress": RegressOptions,
+    "generate": GenerateOptions,
+    "forecast": ForecastOptions,
 }
 
 

@@ -22,9 +22,15 @@ Init = Literal["torch", "orthogonal"]
 AttentionKind = Literal["additive", "dot", "general", "concat"]
 Pooling = Literal["last", "mean", "max", "attention"]
 Tokens = Literal["char", "word", "bpe"]
-Task = Literal["classify", "translate", "tag"]
+Task = Literal["classify", "translate", "tag", "regress", "generate", "forecast"]
 TagHead = Literal["crf", "softmax"]
 Scheme = Literal["none", "bio", "bioes"]
+SequenceKind = Literal["text", "items", "frames"]
+ForecastDecoder = Literal["linear", "mlp", "rnn", "autoregressive"]
+ForecastOutput = Literal["point", "quantiles", "normal", "student_t", "negative_binomial"]
+Residual = Literal["none", "last", "season"]
+Scaling = Literal["standard", "robust", "none"]
+ScaleBy = Literal["window", "series"]
 Engine = Literal["auto", "reference", "torch", "native"]
 Precision = Literal["float32", "bf16", "int8"]
 
@@ -106,16 +112,54 @@ class AttentionSpec(Struct, frozen=True, kw_only=True):
     size: int = 0
 
 
-class ClassifierSpec(Struct, frozen=True, kw_only=True, tag="classify", tag_field="task"):
-    """Tokens -> embedding -> recurrent stack -> pooling -> linear -> classes (many to one)."""
+class PooledSpec(Struct, frozen=True, kw_only=True):
+    """Tokens -> embedding -> recurrent stack -> pooling -> linear: one answer for a sequence.
 
-    vocab_size: int
-    embedding_size: int
+    With `frame_size` above 0 a step is that many numbers instead of a token. With `mask_missing` a
+    number may be missing (NaN): the stack then reads 0 in its place, which is the mean of the
+    training data, and beside the numbers as many indicators that are 1 where one is missing.
+    """
+
     recurrent: RecurrentSpec
-    num_classes: int
+    vocab_size: int = 0
+    embedding_size: int = 0
+    frame_size: int = 0
+    mask_missing: bool = False
     pooling: Pooling = "attention"
     attention: AttentionSpec | None = None
     dropout: float = 0.0
+
+    @property
+    def step_size(self) -> int:
+        """Width of what the stack reads a step."""
+        return self.frame_size * (2 if self.mask_missing else 1) or self.embedding_size
+
+
+class ClassifierSpec(PooledSpec, frozen=True, kw_only=True, tag="classify", tag_field="task"):
+    """A sequence to its class, or to each of its labels (many to one).
+
+    A softmax over the classes; with `multi_label` a sigmoid each, and a threshold each from which
+    on the label is given.
+    """
+
+    num_classes: int
+    multi_label: bool = False
+
+    @property
+    def num_outputs(self) -> int:
+        """C, one a class."""
+        return self.num_classes
+
+
+class RegressorSpec(PooledSpec, frozen=True, kw_only=True, tag="regress", tag_field="task"):
+    """A sequence to real numbers (many to one), standardised inside and undone in answers."""
+
+    num_targets: int = 1
+
+    @property
+    def num_outputs(self) -> int:
+        """K, one a target."""
+        return self.num_targets
 
 
 class TranslatorSpec(Struct, frozen=True, kw_only=True, tag="translate", tag_field="task"):
@@ -182,7 +226,79 @@ class TaggerSpec(Struct, frozen=True, kw_only=True, tag="tag", tag_field="task")
         return self.frame_size or self.embedding_size + spelled
 
 
-NetworkSpec = ClassifierSpec | TranslatorSpec | TaggerSpec
+class GeneratorSpec(Struct, frozen=True, kw_only=True, tag="generate", tag_field="task"):
+    """Tokens or frames -> recurrent stack -> what comes next (autoregressive).
+
+    Tokens: embedding -> stack -> linear to E where the stack's width is another and the output is
+    `tied` -> softmax over V. A tied output shares the embedding's matrix (Press and Wolf 2017,
+    section 3). With `frame_size` above 0 a step is that many values of 0 or 1, and what comes next
+    is that many independent probabilities. Dropout acts in training only, as in Merity et al. 2018,
+    section 4: `embedding_dropout` on whole words of the embedding, `input_dropout`, between layers
+    (`recurrent.dropout`) and `dropout` on the output with one mask for all steps of a row, and
+    `weight_dropout` on the recurrent weights.
+    """
+
+    recurrent: RecurrentSpec
+    vocab_size: int = 0
+    embedding_size: int = 0
+    frame_size: int = 0
+    tied: bool = False
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    weight_dropout: float = 0.0
+
+    @property
+    def projected(self) -> bool:
+        """Whether a linear layer stands between the stack and a tied output."""
+        return self.tied and self.recurrent.output_size != self.embedding_size
+
+
+class ForecasterSpec(Struct, frozen=True, kw_only=True, tag="forecast", tag_field="task"):
+    """A window of a series -> recurrent stack -> decoder -> the next `horizon` steps.
+
+    A step of the window is its value, whether it was observed, `past_size` and `known_size` numbers
+    beside it, and the series' `static_size` numbers. The decoders `linear` and `mlp` make all steps
+    from the last state, `rnn` runs `decoder_recurrent` over what is known of each step ahead (a
+    sequence to a sequence), and with `autoregressive` the stack itself goes on, reading what it
+    drew (Salinas et al. 2020, DeepAR). `output` says what is made of a step's numbers: a point,
+    `quantiles`, or the parameters of a distribution. With `residual` they are added to the last
+    observed value, or to the one a season ago.
+    """
+
+    recurrent: RecurrentSpec
+    horizon: int
+    past_size: int = 0
+    known_size: int = 0
+    static_size: int = 0
+    decoder: ForecastDecoder = "mlp"
+    decoder_size: int = 0
+    decoder_recurrent: RecurrentSpec | None = None
+    output: ForecastOutput = "quantiles"
+    quantiles: tuple[float, ...] = ()
+    residual: Residual = "last"
+    dropout: float = 0.0
+
+    @property
+    def step_size(self) -> int:
+        """Width of what the stack reads a step."""
+        return 2 + self.past_size + self.known_size + self.static_size
+
+    @property
+    def ahead_size(self) -> int:
+        """Width of what the decoder `rnn` reads a step: its place, what is known and static."""
+        return 1 + self.known_size + self.static_size
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that the decoder makes a step."""
+        counts = {"point": 1, "normal": 2, "student_t": 3, "negative_binomial": 2}
+        return counts.get(self.output, len(self.quantiles))
+
+
+NetworkSpec = (
+    ClassifierSpec | TranslatorSpec | TaggerSpec | RegressorSpec | GeneratorSpec | ForecasterSpec
+)
 
 
 class VocabularySpec(Struct, frozen=True, kw_only=True):
@@ -203,6 +319,9 @@ class TrainSpec(Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, description="Fill batches to this many tokens, padding included (0: off)."),
     ] = 0
+    accumulate: Annotated[
+        int, Meta(ge=1, description="Batches whose gradients are added up for one step.")
+    ] = 1
     optimizer: Annotated[
         Literal["adamw", "sgd"], Meta(description="AdamW, or SGD with momentum.")
     ] = "adamw"
@@ -249,6 +368,9 @@ class TrainSpec(Struct, frozen=True, kw_only=True):
     validation_limit: Annotated[
         int, Meta(ge=0, description="Validate on at most this many examples an epoch (0: all).")
     ] = 0
+    validate_every: Annotated[
+        int, Meta(ge=0, description="Validate every so many steps too, within epochs (0: off).")
+    ] = 0
     seed: Annotated[int, Meta(ge=0, description="Seeds weights, order, dropout, splits.")] = 0
     engine: Annotated[
         Engine, Meta(description="What computes the recurrent layers in training.")
@@ -278,11 +400,82 @@ class TaggingSpec(Struct, frozen=True, kw_only=True):
     time: str = ""
 
 
+class FramesSpec(Struct, frozen=True, kw_only=True):
+    """How sequences of frames are read from a table that has a row a step.
+
+    `features` are the columns of a frame, in order. `sequence` names the column that groups the
+    rows (empty: every row is a sequence of one step), `time` the one that orders them there
+    (empty: they are in order). A missing number is an error unless `mask_missing`.
+    """
+
+    features: tuple[str, ...] = ()
+    sequence: str = ""
+    time: str = ""
+    mask_missing: bool = False
+
+
+class LabelsSpec(Struct, frozen=True, kw_only=True):
+    """How a classifier's labels were read and weighed.
+
+    An example may have several labels where `several`, in a text with `separator` between them.
+    `class_weights` multiply the loss of each class in training (empty: all alike).
+    """
+
+    several: bool = False
+    separator: str = ";"
+    class_weights: tuple[float, ...] = ()
+
+
+class GenerationSpec(Struct, frozen=True, kw_only=True):
+    """What a generator reads: one text, sequences of items under `items`, or frames.
+
+    A text is one stream; its state is carried through training in steps of `bptt`. Sequences are
+    read each from its own beginning; where `ends`, the model has learned where they end.
+    """
+
+    kind: SequenceKind = "text"
+    items: str = "items"
+    ends: bool = True
+    bptt: int = 70
+    bptt_jitter: float = 0.0
+
+
+class ForecastingSpec(Struct, frozen=True, kw_only=True):
+    """How a forecaster reads series, beside the column of their values.
+
+    `id` is empty where a file is one series. `freq` is the time between two steps and `season` the
+    steps of a season; `window` steps are read. `past`, `future` and `static` are covariates:
+    `statistics` holds the mean and deviation of those that are numbers, `categories` the values of
+    those that are not. `calendar` names the cycles that are read from the stamps. A series is
+    scaled by the window or all of its past. `samples` paths are drawn where the decoder is
+    autoregressive; `loss` and `windows_per_epoch` acted in training.
+    """
+
+    id: str = "unique_id"
+    time: str = "ds"
+    freq: str = "1"
+    season: int = 1
+    window: int
+    past: tuple[str, ...] = ()
+    future: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    statistics: dict[str, tuple[float, float]] = {}
+    categories: dict[str, tuple[str, ...]] = {}
+    calendar: tuple[str, ...] = ()
+    scaling: Scaling = "standard"
+    scale_by: ScaleBy = "window"
+    samples: int = 200
+    loss: str = "mae"
+    windows_per_epoch: int = 0
+
+
 class DataSpec(Struct, frozen=True, kw_only=True):
     """Which columns were read and how, so that a model reads new files the same way.
 
-    `source` and `target` are column names; for the classifier the target is the label.
-    Sequences longer than `max_length` units are cut there, and the cuts are counted and reported.
+    `source` and `target` are column names; for the classifier the target is the label, for the
+    regressor `targets` are one or more. `frames` says how numbers are read in the place of text.
+    Sequences longer than `max_length` units are cut there, and the cuts are counted and reported;
+    with 0 none is.
     """
 
     source: str = "source"
@@ -291,6 +484,11 @@ class DataSpec(Struct, frozen=True, kw_only=True):
     target_vocabulary: VocabularySpec = VocabularySpec()
     max_length: int = 400
     tagging: TaggingSpec | None = None
+    frames: FramesSpec | None = None
+    labels: LabelsSpec = LabelsSpec()
+    targets: tuple[str, ...] = ()
+    generation: GenerationSpec | None = None
+    forecasting: ForecastingSpec | None = None
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True):

@@ -11,8 +11,12 @@ from unrolled.spec import (
     AttentionSpec,
     CharacterSpec,
     ClassifierSpec,
+    ForecasterSpec,
+    GeneratorSpec,
     NetworkSpec,
+    PooledSpec,
     RecurrentSpec,
+    RegressorSpec,
     TaggerSpec,
     TranslatorSpec,
 )
@@ -24,8 +28,15 @@ def check_network(spec: NetworkSpec) -> None:
     """Raise `ConfigError`, naming the field and what was expected, where sizes do not fit."""
     if isinstance(spec, ClassifierSpec):
         _check_classifier(spec)
+    elif isinstance(spec, RegressorSpec):
+        _check_sizes(num_targets=spec.num_targets)
+        _check_pooled(spec)
     elif isinstance(spec, TaggerSpec):
         _check_tagger(spec)
+    elif isinstance(spec, GeneratorSpec):
+        _check_generator(spec)
+    elif isinstance(spec, ForecasterSpec):
+        _check_forecaster(spec)
     else:
         _check_translator(spec)
 
@@ -88,17 +99,25 @@ def _check_attention(spec: AttentionSpec, query_size: int | None, key_size: int)
 
 
 def _check_classifier(spec: ClassifierSpec) -> None:
-    _check_sizes(embedding_size=spec.embedding_size, vocab_size=spec.vocab_size - NUM_SPECIALS + 1)
-    if spec.num_classes < 2:
-        raise ConfigError(f"num_classes is {spec.num_classes}, expected 2 or more.")
+    least = 1 if spec.multi_label else 2
+    if spec.num_classes < least:
+        raise ConfigError(f"num_classes is {spec.num_classes}, expected {least} or more.")
+    _check_pooled(spec)
+
+
+def _check_pooled(spec: PooledSpec) -> None:
+    if spec.frame_size:
+        _check_sizes(frame_size=spec.frame_size)
+        _expect("embedding_size", spec.embedding_size, 0, "the inputs are frames, not tokens")
+    else:
+        _expect("mask_missing", spec.mask_missing, False, "tokens are never missing")
+        sizes = {"vocab_size": spec.vocab_size - NUM_SPECIALS + 1}
+        _check_sizes(embedding_size=spec.embedding_size, **sizes)
     _check_recurrent("recurrent", spec.recurrent)
     _check_rate("dropout", spec.dropout)
-    _expect(
-        "recurrent.input_size",
-        spec.recurrent.input_size,
-        spec.embedding_size,
-        "the first layer reads the embedding",
-    )
+    reads = "a frame" if spec.frame_size else "the embedding"
+    found, because = spec.recurrent.input_size, f"the first layer reads {reads}"
+    _expect("recurrent.input_size", found, spec.step_size, because)
     if spec.pooling == "attention":
         if spec.attention is None:
             raise ConfigError("pooling is 'attention' but attention is not given.")
@@ -143,6 +162,82 @@ def _check_characters(spec: CharacterSpec) -> None:
     because = "its first layer reads the embedding of a character"
     found = spec.recurrent.input_size
     _expect("characters.recurrent.input_size", found, spec.embedding_size, because)
+
+
+def _check_generator(spec: GeneratorSpec) -> None:
+    if spec.frame_size:
+        _check_sizes(frame_size=spec.frame_size)
+        because = "a step is a frame, not a token"
+        _expect("embedding_size", spec.embedding_size, 0, because)
+        _expect("vocab_size", spec.vocab_size, 0, because)
+        _expect("tied", spec.tied, False, because)
+    else:
+        _check_sizes(
+            embedding_size=spec.embedding_size, vocab_size=spec.vocab_size - NUM_SPECIALS + 1
+        )
+    _check_recurrent("recurrent", spec.recurrent)
+    for name in ("dropout", "input_dropout", "embedding_dropout", "weight_dropout"):
+        _check_rate(name, getattr(spec, name))
+    _expect(
+        "recurrent.bidirectional", spec.recurrent.bidirectional, False, "what follows is not known"
+    )
+    _expect(
+        "recurrent.input_size",
+        spec.recurrent.input_size,
+        spec.frame_size or spec.embedding_size,
+        "the first layer reads the embedding, or a frame",
+    )
+
+
+def _check_forecaster(spec: ForecasterSpec) -> None:
+    _check_sizes(horizon=spec.horizon)
+    for name in ("past_size", "known_size", "static_size"):
+        if getattr(spec, name) < 0:
+            raise ConfigError(f"{name} is {getattr(spec, name)}, expected 0 or more.")
+    _check_recurrent("recurrent", spec.recurrent)
+    _check_rate("dropout", spec.dropout)
+    because = "the first layer reads a step of the window"
+    _expect("recurrent.input_size", spec.recurrent.input_size, spec.step_size, because)
+    if spec.output == "quantiles":
+        shares = spec.quantiles
+        ascending = all(a < b for a, b in zip((0.0, *shares), (*shares, 1.0), strict=True))
+        if 0.5 not in shares or not ascending or len(shares) < 2:
+            raise ConfigError(
+                f"quantiles are {list(shares)}, expected two or more between 0 and 1 in ascending "
+                "order, 0.5 among them."
+            )
+    elif spec.quantiles:
+        raise ConfigError(f"quantiles are given but output is {spec.output!r}, not 'quantiles'.")
+    if spec.output == "negative_binomial" and spec.residual != "none":
+        raise ConfigError("residual is not for output 'negative_binomial', whose mean is positive.")
+    if spec.decoder == "autoregressive":
+        _check_autoregressive(spec)
+    elif spec.decoder == "mlp":
+        _check_sizes(decoder_size=spec.decoder_size)
+    if (spec.decoder_recurrent is not None) != (spec.decoder == "rnn"):
+        raise ConfigError("decoder_recurrent is for decoder 'rnn', which needs it.")
+    if spec.decoder_recurrent is not None:
+        _check_recurrent("decoder_recurrent", spec.decoder_recurrent)
+        found = spec.decoder_recurrent.input_size
+        because = "it reads the place of a step, and what is known and static"
+        _expect("decoder_recurrent.input_size", found, spec.ahead_size, because)
+
+
+def _check_autoregressive(spec: ForecasterSpec) -> None:
+    if spec.output == "quantiles":
+        raise ConfigError(
+            "decoder 'autoregressive' draws each step from a distribution: output 'normal', "
+            "'student_t', 'negative_binomial' or 'point', not 'quantiles'."
+        )
+    if spec.past_size:
+        raise ConfigError(
+            "decoder 'autoregressive' goes on into the horizon, where covariates of the past are "
+            "not known; choose decoder 'mlp', 'linear' or 'rnn'."
+        )
+    if spec.recurrent.bidirectional:
+        raise ConfigError("decoder 'autoregressive' reads forwards only: bidirectional is false.")
+    if spec.residual == "season":
+        raise ConfigError("decoder 'autoregressive' takes residual 'last' or 'none'.")
 
 
 def _check_translator(spec: TranslatorSpec) -> None:

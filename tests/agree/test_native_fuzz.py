@@ -135,7 +135,7 @@ def run(engine, case, dtype):
     weights = tuple(LayerWeights(*(own(t, of_weights) for t in w)) for w in weights)
     x = laid_out(x.to(dtype), case.layout).requires_grad_(of_x)
     h, c = own(h, of_state), own(c, of_state)
-    flow = torch.zeros(spec.num_directions, case.steps, 2, dtype=dtype)
+    flow = torch.zeros(spec.num_directions, *x.shape[:2], 2, dtype=dtype)
     ragged = None
     if case.lengths is not None:
         ragged = Ragged(torch.tensor(case.lengths), case.steps)

@@ -28,10 +28,13 @@ VERBS = {
     "train": "Train a model from your file: `train classify`, `train translate`.",
     "evaluate": "Measure a model on labelled data.",
     "predict": "Answer for every row of a file, or every line of stdin.",
+    "doctor": "Say what went wrong in a training run, by numbers, and what to try.",
+    "compare": "Train cells, depths and attentions on your data; say what differs beyond noise.",
     "explain": "Show what a model looked at, as one HTML page.",
     "inspect": "Show a model's layers, shapes and parameters, drawn unrolled.",
     "export": "Write a model as ONNX, or with recurrent weights of fewer bits.",
     "import": "Show what a file of PyTorch, Keras, ONNX or numpy holds; keep its recurrent layers.",
+    "lab": "Put what textbooks say about recurrent networks to the test.",
     "demo": "Train on the CMU dictionary (spelling to sound, or stress) and show what it learned.",
     "bench": "Time our layers against their peers, turn about.",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -20,17 +20,20 @@ PREFIX = "UNROLLED_"
 ENGINE_VARIABLES = ("UNROLLED_ISA", "UNROLLED_NUM_THREADS")
 
 
-def spec_options(*structs: type[Struct]) -> Callable[[Any], Any]:
+def spec_options(*structs: type[Struct], without: Sequence[str] = ()) -> Callable[[Any], Any]:
     """Return a decorator that gives a command one option for each field of `structs`.
 
     The flag is the field's name; the help, type and default come from the struct. An option that
-    is not given is left out, so that the other layers of configuration can speak.
+    is not given is left out, so that the other layers of configuration can speak. The fields named
+    in `without` get no option.
     """
 
     def decorate(command: Any) -> Any:
         for struct in reversed(structs):
             hints = get_type_hints(struct, include_extras=True)
             for name, default in reversed(defaults(struct).items()):
+                if name in without:
+                    continue
                 command = _option(name, hints[name], default)(command)
         return command
 
@@ -85,7 +88,8 @@ def _environment(known: list[str]) -> dict[str, str]:
 
     Those of another task are left alone; one that names no key anywhere is an error.
     """
-    everywhere = {n for struct in (*OPTIONS.values(), TrainSpec) for n in defaults(struct)}
+    structs: tuple[type[Struct], ...] = (*OPTIONS.values(), TrainSpec)
+    everywhere = {n for struct in structs for n in defaults(struct)}
     found: dict[str, str] = {}
     for variable, value in os.environ.items():
         if not variable.startswith(PREFIX) or variable in ENGINE_VARIABLES:

@@ -13,7 +13,11 @@ from unrolled.cli.common import calm_threads, say, write_json
 
 
 @click.command(name="demo")
-@click.argument("which", type=click.Choice(["pronounce", "stress"]), default="pronounce")
+@click.argument(
+    "which",
+    type=click.Choice(["pronounce", "stress", "signals", "forecast"]),
+    default="pronounce",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -24,7 +28,9 @@ from unrolled.cli.common import calm_threads, say, write_json
 @click.option("--overwrite", is_flag=True, help="Replace the model of an earlier demo.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds everything.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the data.")
-@click.option("--words", type=click.IntRange(200), help="Use only about this many words.")
+@click.option(
+    "--words", type=click.IntRange(200), help="Use only about this many words, or digits."
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def command(
@@ -40,28 +46,46 @@ def command(
     """Learn to pronounce English words from the CMU dictionary, in about five minutes.
 
     pronounce: a GRU encoder-decoder with Bahdanau attention reads letters and writes phonemes.
-    stress: a bidirectional GRU with a CRF tags each vowel with its stress. Both write OUT/model,
-    OUT/data and OUT/report.html.
+    stress: a bidirectional GRU with a CRF tags each vowel with its stress. signals: a GRU reads
+    scikit-learn's scanned digits row by row, in half a minute. forecast: a GRU tells the carbon
+    dioxide of the next 52 weeks at Mauna Loa, with intervals. Each writes OUT/model, OUT/data and
+    OUT/report.html.
     """
     calm_threads()
-    from unrolled.demo import pronounce, stress
+    from unrolled.demo import forecast, pronounce, signals, stress
     from unrolled.train.watch import Bar, Lines
 
-    demo = stress if which == "stress" else pronounce
+    demos: dict[str, Any] = {
+        "pronounce": pronounce,
+        "stress": stress,
+        "signals": signals,
+        "forecast": forecast,
+    }
+    demo = demos[which]
     training = msgspec.structs.replace(
         demo.TRAINING, seed=seed, epochs=epochs or demo.TRAINING.epochs
     )
     watchers: tuple[Any, ...] = ()
     if not quiet:
         watchers = (Bar() if sys.stderr.isatty() else Lines(),)
-    learnt = "stress" if which == "stress" else "spellings"
-    say(f"reading the CMU Pronouncing Dictionary and training on its {learnt}", quiet=quiet)
+    data = {
+        "pronounce": "the CMU Pronouncing Dictionary and training on its spellings",
+        "stress": "the CMU Pronouncing Dictionary and training on its stress",
+        "signals": "scikit-learn's scanned digits and training on their rows",
+        "forecast": "the weekly carbon dioxide of Mauna Loa and training on 1958 to 1997",
+    }
+    say(f"reading {data[which]}", quiet=quiet)
     metrics = demo.run(out, training=training, overwrite=overwrite, watchers=watchers, limit=words)
     if as_json:
         write_json({k: v for k, v in metrics.items() if k != "examples"})
         return
-    summary = _stress_summary if which == "stress" else _summary
-    sys.stdout.write(summary(metrics, out))
+    summaries = {
+        "pronounce": _summary,
+        "stress": _stress_summary,
+        "signals": _signals_summary,
+        "forecast": _forecast_summary,
+    }
+    sys.stdout.write(summaries[which](metrics, out))
 
 
 def _summary(metrics: dict[str, Any], out: Path) -> str:
@@ -92,6 +116,38 @@ def _stress_summary(metrics: dict[str, Any], out: Path) -> str:
         f"{metrics['test_words']} held-out words: every stress right in "
         f"{100 * metrics['sentence_accuracy']:.2f} %, {100 * metrics['accuracy']:.2f} % of "
         f"phonemes, trained in {metrics['train_seconds']:.0f} s",
+        f"model:  {out / 'model'}",
+        f"report: {out / 'report.html'}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _signals_summary(metrics: dict[str, Any], out: Path) -> str:
+    from unrolled.demo.signals import drawn
+
+    shown = metrics["examples"][:4]
+    pictures = [drawn(example["frames"]) for example in shown]
+    lines = ["", *("   ".join(rows).rstrip() for rows in zip(*pictures, strict=True))]
+    said = (f"{e['predicted']}, is {e['true']}" for e in shown)
+    lines.append("   ".join(f"{text:<8}" for text in said).rstrip())
+    lines += [
+        "",
+        f"{metrics['test_digits']} held-out digits: {100 * metrics['accuracy']:.2f} % right, "
+        f"trained in {metrics['train_seconds']:.0f} s",
+        f"model:  {out / 'model'}",
+        f"report: {out / 'report.html'}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _forecast_summary(metrics: dict[str, Any], out: Path) -> str:
+    from unrolled.cli.forecasting import table
+
+    lines = [
+        "",
+        table(metrics),
+        f"52 weeks from {metrics['windows']} origins in the four years held out, errors in ppm; "
+        f"trained in {metrics['train_seconds']:.0f} s",
         f"model:  {out / 'model'}",
         f"report: {out / 'report.html'}",
     ]

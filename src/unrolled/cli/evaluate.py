@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from unrolled.cli.common import write_json
+from unrolled.cli.levels import LEVEL, SpreadLevels
+
+# More classes than this are told by --json and --report only.
+MOST_LISTED = 60
 
 
-@click.command(name="evaluate")
+@click.command(name="evaluate", cls=SpreadLevels)
 @click.argument("model", type=click.Path())
 @click.argument("data", type=click.Path(allow_dash=True))
 @click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
 @click.option("--source", help="Column of the text or source [default: as in training].")
 @click.option("--target", help="Column of the label or target [default: as in training].")
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
+@LEVEL
+@click.option(
+    "--windows",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Forecasters: origins of each series, the last a horizon before its end (0: all).",
+)
+@click.option("--stride", type=click.IntRange(1), help="Steps between them [default: the horizon].")
+@click.option(
+    "--step",
+    type=click.IntRange(0),
+    default=0,
+    help="Forecasters: measure this step of the horizon only.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Write a page too: metrics, confusion matrix, each class (classify, regress).",
+)
 def command(
     model: str,
     data: str,
@@ -25,18 +50,42 @@ def command(
     source: str | None,
     target: str | None,
     beam: int,
+    level: tuple[float, ...],
+    windows: int,
+    stride: int | None,
+    step: int,
     as_json: bool,
+    report: Path | None,
 ) -> None:
-    """Measure MODEL on the labelled rows of DATA.
+    """Measure MODEL on the labelled rows of DATA; a forecaster, on the end of each series.
+
+    A forecaster's errors stand beside those of the seasonal naive forecast and the drift. With
+    --windows there are several origins, each told only what is before it (rolling origin).
 
     Example: unrolled evaluate model/ test.csv
     """
+    from unrolled.cli import forecasting
+    from unrolled.runtime.forecaster_model import ForecastModel
+    from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import load
     from unrolled.tasks.evaluate import evaluate_examples, read_examples
 
     loaded = load(model)
-    examples = read_examples(loaded, data, format=kind, source=source, target=target)
-    metrics = evaluate_examples(loaded, examples, beam=beam)
+    if isinstance(loaded, ForecastModel):
+        forecasting.evaluate(
+            loaded, data, kind, level=level, windows=windows, stride=stride, step=step,
+            as_json=as_json,
+        )  # fmt: skip
+        return
+    if isinstance(loaded, GeneratorModel):
+        from unrolled.cli import generating
+
+        metrics = generating.evaluate(loaded, data, kind)
+    else:
+        examples = read_examples(loaded, data, format=kind, source=source, target=target)
+        metrics = evaluate_examples(loaded, examples, beam=beam)
+    if report is not None:
+        _write_report(report, loaded, Path(model).name, data, metrics)
     if as_json:
         write_json(metrics)
     else:
@@ -45,12 +94,14 @@ def command(
 
 def _table(metrics: dict[str, Any]) -> str:
     """Return the metrics as lines; rates in %, the confusion matrix with its classes."""
-    percent = ("per", "wer", "macro_f1", "span_f1", "span_precision", "span_recall")
+    percent = ("per", "wer", "span_precision", "span_recall", "micro_precision", "micro_recall")
     width = max(16, *(len(name) + 1 for name in metrics))
     lines = []
     for name, value in metrics.items():
-        if name in percent or name.endswith("accuracy"):
+        if name in percent or "@" in name or name.endswith(("accuracy", "_f1")):
             lines.append(f"{name:<{width}}{100 * value:8.2f} %")
+        elif name in ("mae", "rmse"):
+            lines.append(f"{name:<{width}}{value:8.4g}")
         elif isinstance(value, float):
             lines.append(f"{name:<{width}}{value:8.3f}")
         elif isinstance(value, (int, str)):
@@ -59,13 +110,39 @@ def _table(metrics: dict[str, Any]) -> str:
         lines += ["", *_spans(metrics["span_types"])]
     if "confusion" in metrics and len(metrics["classes"]) <= 20:
         lines += ["", *_confusion(metrics["confusion"], metrics["classes"])]
+    if "per_class" in metrics and len(metrics["per_class"]) <= MOST_LISTED:
+        lines += ["", *_spans(metrics["per_class"], "class")]
+    if len(metrics.get("per_target", ())) > 1:
+        lines += ["", *_targets(metrics["per_target"])]
     return "\n".join(lines) + "\n"
 
 
-def _spans(types: dict[str, dict[str, Any]]) -> list[str]:
+def _write_report(path: Path, model: Any, name: str, data: str, metrics: dict[str, Any]) -> None:
+    from unrolled.errors import ConfigError
+    from unrolled.explain import report
+    from unrolled.runtime.model import ClassifierModel, RegressorModel
+
+    if not isinstance(model, (ClassifierModel, RegressorModel)):
+        raise ConfigError("--report is for classifiers and regressors; explain writes other pages")
+    page = report.classification_report(f"{name} on {Path(data).name}", [], metrics=metrics)
+    report.write_report(path, page)
+
+
+def _targets(report: dict[str, dict[str, float]]) -> list[str]:
+    width = max(16, *(len(name) + 1 for name in report))
+    keys = ("mae", "rmse", "r2", "spearman")
+    head = f"{'target':<{width}}" + "".join(f"{key:>12}" for key in keys)
+    body = [
+        f"{name:<{width}}" + "".join(f"{each[key]:12.4g}" for key in keys)
+        for name, each in report.items()
+    ]
+    return [head, *body]
+
+
+def _spans(types: dict[str, dict[str, Any]], what: str = "span") -> list[str]:
     width = max(16, *(len(name) + 1 for name in types)) if types else 16
     names = ("f1", "precision", "recall", "count")
-    head = f"{'span':<{width}}" + "".join(f"{name:>12}" for name in names)
+    head = f"{what:<{width}}" + "".join(f"{name:>12}" for name in names)
     body = [
         f"{name:<{width}}"
         + "".join(f"{100 * rates[key]:10.2f} %" for key in names[:3])

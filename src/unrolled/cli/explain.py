@@ -1,4 +1,4 @@
-"""`unrolled explain MODEL TEXT... --methods ... --out report.html`."""
+"""`unrolled explain MODEL TEXT... --out report.html`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from unrolled.cli.common import say, write_json
+from unrolled.cli.levels import LEVEL, SpreadLevels
 
 
-@click.command(name="explain")
+@click.command(name="explain", cls=SpreadLevels)
 @click.argument("model", type=click.Path())
 @click.argument("texts", nargs=-1)
 @click.option("--methods", help="Comma-separated, or all.  [default: attention,occlusion,states]")
@@ -20,11 +21,10 @@ from unrolled.cli.common import say, write_json
     "--how", type=click.Choice(["remove", "replace"]), help="How steps leave the input in tests."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random orders.")
-@click.option("--data", type=click.Path(), help="Take inputs from this file.")
-@click.option(
-    "--row", "rows", type=click.IntRange(1), multiple=True, help="Which of --data, from 1."
-)
 @click.option("--unit", help="With --data: its inputs that excite a unit most, such as L0:17.")
+@click.option("--data", "data", type=click.Path(), help="File of sequences, in place of TEXTS.")
+@click.option("--format", "kind", help="Of --data: csv, npz ... (else by the ending).")
+@click.option("--rows", default="1-5", show_default=True, help="Of --data: 3 or 1-5 or 2,7.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -37,6 +37,7 @@ from unrolled.cli.common import say, write_json
     "--figures", type=click.Path(path_type=Path), help="Folder for figures of the first input."
 )
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
+@LEVEL
 @click.option("--json", "as_json", is_flag=True, help="Print the weights as JSON.")
 @click.option("--quiet", is_flag=True, help="No closing line.")
 def command(
@@ -46,57 +47,82 @@ def command(
     target: str | None,
     how: str | None,
     seed: int,
-    data: str | None,
-    rows: tuple[int, ...],
     unit: str | None,
+    data: str | None,
+    kind: str | None,
+    rows: str,
     out: Path,
     png: Path | None,
     figures: Path | None,
     beam: int,
+    level: tuple[float, ...],
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Show what MODEL looked at in each of TEXTS, as one HTML page that needs no network.
 
     A translator's page shows which source unit each written unit came from; a classifier's, what
-    each part of the text weighed in the label; a tagger's, how likely each tag of each word is.
+    each part of the text weighed in the label, and its confusion matrix; a tagger's, how likely
+    each tag of each word is; a generator's, how many bits each unit surprised it by. A model of
+    numbers takes its sequences from --data. A forecaster takes a file in the place of texts and
+    shows its forecasts beside what came.
+
     Then, by each of --methods (attention, occlusion, gradient, integrated, timeshap), which step
     mattered, with a test that says whether to trust the method; gates and states (states), and how
     long the model remembers (memory). gradient, integrated and memory need torch.
 
     Example: unrolled explain model/ "some text" --out report.html
     """
+    from unrolled.cli import forecasting
     from unrolled.cli.inputs import chosen_inputs, nearest_inputs
     from unrolled.explain import report
     from unrolled.explain.explaining import explain
     from unrolled.explain.explanation import examples_of
+    from unrolled.explain.generating import surprise_report, surprised_examples
     from unrolled.explain.subjects import has_subject
     from unrolled.explain.tagging import tagged_examples, tagging_report
-    from unrolled.runtime.model import ClassifierModel, load
+    from unrolled.runtime.forecaster_model import ForecastModel
+    from unrolled.runtime.generator_model import GeneratorModel
+    from unrolled.runtime.model import ClassifierModel, RegressorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
+    if not texts and data is None:
+        raise click.UsageError("Missing argument 'TEXTS...'.")
     loaded = load(model)
-    if unit is not None:
-        nearest_inputs(loaded, data, unit, as_json=as_json)
+    if isinstance(loaded, ForecastModel):
+        history = _history(Path(model))
+        forecasting.explain(loaded, Path(model), texts, out, level, history, as_json=as_json)
+        say(f"the report is in {out}", quiet=quiet)
         return
-    inputs = chosen_inputs(loaded, texts, data, rows)
+    if unit is not None:
+        nearest_inputs(loaded, data, unit, kind, as_json=as_json)
+        return
+    inputs = chosen_inputs(loaded, texts, data, kind, rows)
     if isinstance(loaded, TaggerModel):
         examples = tagged_examples(loaded, inputs)
+    elif isinstance(loaded, (ClassifierModel, RegressorModel)):
+        examples = examples_of(loaded, inputs)
+    elif isinstance(loaded, GeneratorModel):
+        examples = surprised_examples(loaded, inputs)
     else:
         examples = examples_of(loaded, inputs, beam=beam)
     choices: dict[str, Any] = {"target": target, "how": how, "seed": seed}
     explained = []
     if methods is not None or has_subject(loaded):
         explained = [explain(loaded, each, methods, **choices) for each in inputs]
-    numbers = _history(Path(model))
+    log, metrics = _history(Path(model))
+    shown: dict[str, Any] = {"log": log, "metrics": metrics, "explanations": explained}
     title = f"What {Path(model).name} looked at"
     if isinstance(loaded, TaggerModel):
         title = f"How {Path(model).name} tagged"
-        page = tagging_report(title, examples, explanations=explained, **numbers)
-    elif isinstance(loaded, ClassifierModel):
-        page = report.classification_report(title, examples, explanations=explained, **numbers)
+        page = tagging_report(title, examples, **shown)
+    elif isinstance(loaded, GeneratorModel):
+        title = f"What surprised {Path(model).name}"
+        page = surprise_report(title, examples, log=log, metrics=metrics)
+    elif isinstance(loaded, (ClassifierModel, RegressorModel)):
+        page = report.classification_report(title, examples, **shown)
     else:
-        page = report.translation_report(title, examples, explanations=explained, **numbers)
+        page = report.translation_report(title, examples, **shown)
     report.write_report(out, page)
     if png is not None:
         _draw(png, examples[0], explained[:1])
@@ -115,16 +141,12 @@ def command(
     say(f"the report is in {out}", quiet=quiet)
 
 
-def _history(folder: Path) -> dict[str, Any]:
-    """Return the training `log` and the `metrics` of a model folder, as far as it holds them."""
+def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the log, its epochs' gradient flow in it, and the metrics of a model folder."""
     from unrolled import artifact
+    from unrolled.train.history import read_history
 
-    log_path = folder / artifact.TRAINING / "log.jsonl"
-    log = []
-    if log_path.exists():
-        lines = log_path.read_bytes().splitlines()
-        log = [artifact.decode_json(line, log_path) for line in lines]
-    return {"log": log, "metrics": dict(artifact.load(folder).metrics)}
+    return read_history(folder), dict(artifact.load(folder).metrics)
 
 
 def _draw(path: Path, example: dict[str, Any], explained: list[Any]) -> None:

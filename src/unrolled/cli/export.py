@@ -1,4 +1,4 @@
-"""`unrolled export MODEL`: as ONNX, or as a folder with recurrent weights of fewer bits."""
+"""`unrolled export MODEL`: as ONNX, as torch's weights, or as a folder with fewer bits."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # The options that belong to one format.
 _ONLY = {
     "onnx": ("seed",),
+    "pytorch": (),
     "folder": ("precision", "check", "format", "source", "target", "beam", "overwrite", "json"),
 }
 
@@ -27,7 +28,7 @@ _ONLY = {
 @click.option(
     "--to",
     "kind",
-    type=click.Choice(["onnx", "folder"]),
+    type=click.Choice(["onnx", "pytorch", "folder"]),
     help="What to write  [default: onnx; folder with --precision].",
 )
 @click.option(
@@ -46,11 +47,13 @@ _ONLY = {
 @click.option("--json", is_flag=True, help="folder: print the report as JSON.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
 def command(model: str, kind: str | None, out: Path, quiet: bool, **options: Any) -> None:
-    """Write MODEL as ONNX, or as a folder whose recurrent weights have fewer bits.
+    """Write MODEL as ONNX, as torch's weights, or as a folder of fewer bits.
 
     As ONNX a classifier or a tagger is one file. A translator is two, an encoder and one step of
     its decoder, named NAME-encoder.onnx and NAME-decoder.onnx. The numbers are compared with our
     own on random ragged batches before anything is written: in ONNX Runtime where it is installed.
+
+    As pytorch the weights become a state_dict in OUT, a .safetensors file, with torch's names.
 
     With --precision a model folder is written. With --check the metrics of both models on DATA are
     printed side by side, with the share of equal answers, before anything is written.
@@ -66,16 +69,21 @@ def command(model: str, kind: str | None, out: Path, quiet: bool, **options: Any
         from unrolled.interop.onnx import export
 
         say(str(export(model, out, **given)), quiet=quiet)
+    elif kind == "pytorch":
+        from unrolled.interop import pytorch
+
+        names = pytorch.export(model, out)
+        say(f"wrote {out}: {len(names)} tensors", quiet=quiet)
     else:
         _lower(model, out, quiet=quiet, **given)
 
 
 def _check(kind: str, given: dict[str, Any]) -> None:
-    """Raise ConfigError for an option of the other format, and where a folder lacks --precision."""
-    other = "folder" if kind == "onnx" else "onnx"
-    for name in _ONLY[other]:
-        if name in given:
-            raise ConfigError(f"--{name} is for --to {other}; this export is --to {kind}")
+    """Raise ConfigError for an option of another format, and where a folder lacks --precision."""
+    for owner, names in _ONLY.items():
+        for name in names:
+            if owner != kind and name in given:
+                raise ConfigError(f"--{name} is for --to {owner}; this export is --to {kind}")
     if kind == "folder" and "precision" not in given:
         raise ConfigError("--to folder needs --precision: bf16 or int8")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
 from unrolled.cli.common import spec_options
+from unrolled.cli.forecasting import forecast
+from unrolled.cli.generating import generate
 from unrolled.cli.training import common_options, report_fitted, resolve, training_run
-from unrolled.options import ClassifyOptions, TagOptions, TranslateOptions
+from unrolled.options import ClassifyOptions, RegressOptions, TagOptions, TranslateOptions
 from unrolled.spec import TrainSpec
 
 
@@ -21,22 +24,51 @@ def command() -> None:
 @common_options
 @spec_options(ClassifyOptions, TrainSpec)
 def classify(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
-    """Learn to label the texts in DATA (CSV, TSV, JSONL or Parquet with a text and a label column).
+    """Learn to label the texts, or the sequences of numbers, in DATA.
+
+    Texts: CSV, TSV, JSONL or Parquet with a text and a label column. Numbers: npz, or a table with
+    a row a step (--sequence, --time, --features). A folder or a pattern of files in quotes is read
+    one file at a time.
 
     Example: unrolled train classify reviews.csv --text review --label stars --out model/
+
+    Example: unrolled train classify gait.csv --sequence id --time t --features x,y --out model/
     """
-    from unrolled.data.read import labels, read_table, texts
-    from unrolled.tasks.classify import Examples, train
+    from unrolled.cli import pooled
+    from unrolled.tasks.classify import train
+    from unrolled.tasks.reading import reading
 
     options, training, rest = resolve(ClassifyOptions, given)
-
-    def read(path: str) -> Examples:
-        table = read_table(path, columns=[options.text, options.label], format=kind)
-        found = texts(table, options.text), labels(table, options.label)
-        return Examples(*found, table.path, table.rows)
-
+    spec = reading(options, data, kind)
+    read = partial(pooled.read, spec=spec, kind=kind)
     held = read(valid) if valid else None
-    fitted = train(read(data), options, training, validation=held, run=training_run(rest))
+    examples = pooled.source(data, read)
+    run = training_run(rest)
+    fitted = train(examples, options, training, validation=held, data=spec, run=run)
+    report_fitted(fitted, rest)
+
+
+@command.command()
+@common_options
+@spec_options(RegressOptions, TrainSpec)
+def regress(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
+    """Learn to give the numbers of the texts, or of the sequences of numbers, in DATA.
+
+    DATA is as for `classify`, with one or more columns of numbers in the place of the label.
+
+    Example: unrolled train regress wells.csv --sequence well --time day --target yield --out model/
+    """
+    from unrolled.cli import pooled
+    from unrolled.tasks.reading import reading
+    from unrolled.tasks.regress import train
+
+    options, training, rest = resolve(RegressOptions, given)
+    spec = reading(options, data, kind)
+    read = partial(pooled.read, spec=spec, kind=kind)
+    held = read(valid) if valid else None
+    examples = pooled.source(data, read)
+    run = training_run(rest)
+    fitted = train(examples, options, training, validation=held, data=spec, run=run)
     report_fitted(fitted, rest)
 
 
@@ -102,3 +134,7 @@ def tag(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
     held = read(valid) if valid else None
     fitted = train(read(data), options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
+
+
+command.add_command(generate)
+command.add_command(forecast)

@@ -21,6 +21,7 @@ def common_options(function: Any) -> Any:
         click.option("--debug", is_flag=True, hidden=True),
         click.option("--quiet", is_flag=True, help="No progress, no closing lines."),
         click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON."),
+        click.option("--watch", is_flag=True, help="Record how gradients flow back through time."),
         click.option("--resume", is_flag=True, help="Go on with the run in --out."),
         click.option("--overwrite", is_flag=True, help="Replace the model in --out."),
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key."),
@@ -69,7 +70,16 @@ def training_run(rest: dict[str, Any]) -> Any:
         overwrite=rest["overwrite"],
         watchers=tuple(watchers),
         notify=partial(say, quiet=rest["quiet"]),
+        watch=partial(_tell_flow, watchers) if rest["watch"] else None,
     )
+
+
+def _tell_flow(watchers: list[Any], record: dict[str, Any]) -> None:
+    """Say an epoch's gradient flow in a line, above the bar where there is one."""
+    from unrolled.train.describe_flow import describe_flow
+
+    for watcher in watchers:
+        watcher.note(describe_flow(record))
 
 
 def report_fitted(fitted: Any, rest: dict[str, Any]) -> None:

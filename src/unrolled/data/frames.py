@@ -1,14 +1,13 @@
 """Sequences of frames, I numbers a step with a tag each: NumPy's npz, and long Parquet tables.
 
 npz: `x` [N, T, I], with `lengths` [N] where rows are padded, or all sequences one after the other,
-`x` [sum T, I] with `lengths`; tags alike, [N, T] or [sum T]. Parquet: a row a step, with a column
-that says which sequence it is of and one that orders it there.
+`x` [sum T, I] with `lengths`; tags alike, [N, T] or [sum T]. A table: a row a step, with a column
+that says which sequence it is of and one that orders it there. A label of a whole sequence stands
+in npz once a sequence, in a table on each of its rows.
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,19 +18,24 @@ from numpy.typing import NDArray
 
 from unrolled.data.records import read_parquet
 from unrolled.data.table import Table, is_missing, labels, no_column
-from unrolled.errors import DataError
+from unrolled.errors import DataError, InteropError
+from unrolled.interop.archives import read_npz
 
 Array = NDArray[Any]
 
 
 @dataclass
 class Frames:
-    """Sequences [T, I] with their tags and intents where known; `rows` of a table, and its ids."""
+    """Sequences [T, I] with their tags and intents where known; `rows` of a table, and its ids.
+
+    An intent is the label of a whole sequence; `targets` [K] are its numbers.
+    """
 
     features: tuple[str, ...]
     inputs: list[Array] = field(default_factory=list)
     tags: list[list[str]] = field(default_factory=list)
-    intents: list[str] = field(default_factory=list)
+    intents: list[Any] = field(default_factory=list)
+    targets: list[Array] = field(default_factory=list)
     rows: list[list[int]] = field(default_factory=list)
     ids: list[Any] = field(default_factory=list)
 
@@ -54,13 +58,40 @@ def read_frames(
     fit together and for a value that is missing or not finite.
     """
     if kind == "npz":
-        return _from_npz(name, content, label, intent, features)
+        return _from_npz(name, content, label, intent, "", features, False)
     table = read_parquet(name, content, None)
-    return _from_table(table, label, intent, sequence, time, features)
+    return frames_of_table(
+        table, label=label, intent=intent, sequence=sequence, time=time, features=features
+    )
+
+
+def frames_of_npz(
+    name: str,
+    content: bytes,
+    *,
+    label: str | None = None,
+    intent: str = "",
+    targets: str = "",
+    features: Sequence[str] | None = None,
+    mask_missing: bool = False,
+) -> Frames:
+    """Read sequences of frames from an npz archive; what is not named is not read.
+
+    `intent` names an array [N] of labels, or [N, C] of 0 and 1 whose columns the array `classes`
+    names (else their numbers), `targets` an array of numbers [N] or [N, K]. With `mask_missing` a
+    NaN in a frame is no error. Raises DataError as `read_frames` does.
+    """
+    return _from_npz(name, content, label, intent, targets, features, mask_missing)
 
 
 def _from_npz(
-    name: str, content: bytes, label: str | None, intent: str, features: Sequence[str] | None
+    name: str,
+    content: bytes,
+    label: str | None,
+    intent: str,
+    targets: str,
+    features: Sequence[str] | None,
+    mask_missing: bool,
 ) -> Frames:
     arrays = _arrays(name, content)
     x = _array(name, arrays, "x")
@@ -75,11 +106,16 @@ def _from_npz(
         raise DataError(f"{name}: frames of {x.shape[-1]} numbers, expected {len(found.features)}")
     found.inputs = _cut_up(x.astype(np.float32), ends, x.ndim == 3)
     for i, frames in enumerate(found.inputs, start=1):
-        if not np.isfinite(frames).all():
-            t = int(np.argwhere(~np.isfinite(frames).all(axis=1))[0, 0])
+        wrong = np.isinf(frames) if mask_missing else ~np.isfinite(frames)
+        if wrong.any():
+            t = int(np.argwhere(wrong.any(axis=1))[0, 0])
             raise DataError(
                 f"{name}, sequence {i}, frame {t + 1}: a value is missing or not finite"
             )
+    if intent:
+        found.intents = _labels_of(name, arrays, intent, len(ends))
+    if targets:
+        found.targets = list(_targets_of(name, arrays, targets, len(ends)))
     if label is None:
         return found
     y = _array(name, arrays, label)
@@ -89,22 +125,51 @@ def _from_npz(
             f"{list(x.shape[:-1])}"
         )
     found.tags = [list(map(str, tags.tolist())) for tags in _cut_up(y, ends, x.ndim == 3)]
-    if intent:
-        given = _array(name, arrays, intent)
-        if given.shape != (len(ends),):
-            raise DataError(f"{name}: {intent} is {list(given.shape)}, expected [{len(ends)}]")
-        found.intents = list(map(str, given.tolist()))
     return found
 
 
+def _labels_of(name: str, arrays: dict[str, Array], key: str, count: int) -> list[Any]:
+    """Return a label of each sequence, or the tuple of its labels where these are 0 and 1."""
+    given = _array(name, arrays, key)
+    if given.ndim == 2 and len(given) == count and np.isin(given, (0, 1)).all():
+        classes = arrays.get("classes", np.arange(given.shape[1]))
+        if classes.shape != given.shape[1:]:
+            raise DataError(
+                f"{name}: classes is {list(classes.shape)}, expected [{given.shape[1]}]"
+            )
+        names = list(map(str, classes.tolist()))
+        return [tuple(names[k] for k in np.flatnonzero(row)) for row in given]
+    if given.shape != (count,):
+        raise DataError(f"{name}: {key} is {list(given.shape)}, expected [{count}]")
+    return list(map(str, given.tolist()))
+
+
+def _targets_of(name: str, arrays: dict[str, Array], key: str, count: int) -> Array:
+    """Return the numbers of each sequence, [N, K]: of one array, or of one a name in `key`."""
+    if key not in arrays and "," in key:
+        parts = [_targets_of(name, arrays, each.strip(), count) for each in key.split(",")]
+        return np.concatenate(parts, axis=1)
+    given = _array(name, arrays, key)
+    if given.dtype.kind not in "fiub" or given.ndim not in (1, 2) or len(given) != count:
+        raise DataError(
+            f"{name}: {key} is {list(given.shape)} of {given.dtype}, expected numbers [{count}] or "
+            f"[{count}, K]"
+        )
+    values = given.reshape(count, -1).astype(np.float64)
+    if not np.isfinite(values).all():
+        i = int(np.argwhere(~np.isfinite(values).all(axis=1))[0, 0])
+        raise DataError(f"{name}, sequence {i + 1}: {key} is missing or not finite")
+    return values
+
+
 def _arrays(name: str, content: bytes) -> dict[str, Array]:
+    if content.startswith(b"\x93NUMPY"):
+        raise DataError(f"{name}: one array; expected an npz archive with x")
     try:
-        archive = np.load(io.BytesIO(content), allow_pickle=False)
-        if not isinstance(archive, np.ndarray):
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{name}: not an npz archive of plain arrays: {error}") from None
-    raise DataError(f"{name}: one array; expected an npz archive with x")
+        return read_npz(name, content)
+    except InteropError as error:
+        reason = str(error).removeprefix(f"{name}: ")
+        raise DataError(f"{name}: not an npz archive of plain arrays: {reason}") from None
 
 
 def _array(name: str, arrays: dict[str, Array], key: str) -> Array:
@@ -140,26 +205,40 @@ def _cut_up(values: Array, ends: Array, padded: bool) -> list[Array]:
     return np.split(values, np.cumsum(ends)[:-1])
 
 
-def _from_table(
+def frames_of_table(
     table: Table,
-    label: str | None,
-    intent: str,
-    sequence: str,
-    time: str,
-    features: Sequence[str] | None,
+    *,
+    label: str | None = None,
+    intent: str = "",
+    targets: Sequence[str] = (),
+    sequence: str = "",
+    time: str = "",
+    features: Sequence[str] | None = None,
+    mask_missing: bool = False,
 ) -> Frames:
-    ids, times = table.column(sequence), table.column(time)
-    others = {sequence, time, label, intent}
+    """Read sequences of frames from a table with a row a step; what is not named is not read.
+
+    Without `sequence` every row is a sequence of one step; without `time` the rows of a sequence
+    are in order. `targets` are columns of numbers. With `mask_missing` an empty cell of a feature
+    becomes NaN. Raises DataError as `read_frames` does.
+    """
+    count = len(table)
+    ids = table.column(sequence) if sequence else list(range(1, count + 1))
+    times = _ordered(table, time) if time else list(range(count))
+    others = {sequence, time, label, intent, *targets}
     found = Frames(tuple(features or (c for c in table.columns if c not in others)))
     if not found.features:
         raise DataError(f"{table.path}: no columns are left to be features")
-    values = np.stack([_numbers(table, column) for column in found.features], axis=1)
+    values = np.stack(
+        [numbers(table, column, mask_missing=mask_missing) for column in found.features], axis=1
+    )
     tags = None if label is None else labels(table, label)
     intents = labels(table, intent) if intent else None
+    numbered = {column: numbers(table, column, wide=True) for column in targets}
     groups: dict[Any, list[int]] = {}
     for i, key in enumerate(ids):
-        if is_missing(key) or is_missing(times[i]):
-            raise DataError(f"{table.where(i, sequence if is_missing(key) else time)}: missing")
+        if _is_blank(key) or _is_blank(times[i]):
+            raise DataError(f"{table.where(i, sequence if _is_blank(key) else time)}: missing")
         groups.setdefault(key, []).append(i)
     for key, members in groups.items():
         order = sorted(members, key=times.__getitem__)
@@ -176,24 +255,60 @@ def _from_table(
             found.tags.append([tags[i] for i in order])
         if intents is not None:
             found.intents.append(_one(table, intent, key, {intents[i] for i in order}))
+        if numbered:
+            each = [_one(table, c, key, set(v[order].tolist())) for c, v in numbered.items()]
+            found.targets.append(np.array(each))
     return found
 
 
-def _numbers(table: Table, column: str) -> Array:
-    values = table.column(column)
+def numbers(table: Table, column: str, *, mask_missing: bool = False, wide: bool = False) -> Array:
+    """Return a column as float32 (float64 where `wide`); text is read as a number.
+
+    An empty cell is NaN where `mask_missing`. Raises DataError, with row and column, for what is no
+    number, missing or not finite.
+    """
+    values = list(table.column(column))
     for i, value in enumerate(values):
+        if isinstance(value, str):
+            value = values[i] = _parsed(value)
+        if mask_missing and is_missing(value):
+            values[i] = np.nan
+            continue
         if is_missing(value) or not isinstance(value, (bool, int, float)):
             kind = "missing" if is_missing(value) else f"{value!r}, expected a number"
             raise DataError(f"{table.where(i, column)}: {kind}")
         if not np.isfinite(value):
             raise DataError(f"{table.where(i, column)}: {value} is not finite")
-    return np.array(values, dtype=np.float32)
+    return np.array(values, dtype=np.float64 if wide else np.float32)
 
 
-def _one(table: Table, intent: str, key: Any, found: set[str]) -> str:
+def _is_blank(value: object) -> bool:
+    return is_missing(value) or (isinstance(value, str) and not value.strip())
+
+
+def _parsed(cell: str) -> Any:
+    """Return the number that a cell of text spells, None for an empty one, else the text."""
+    if not cell.strip():
+        return None
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+def _ordered(table: Table, column: str) -> list[Any]:
+    """Return a column that orders rows: numbers where every cell is one, else as it is."""
+    values = table.column(column)
+    if not all(isinstance(value, str) for value in values):
+        return values
+    parsed = [_parsed(value) for value in values]
+    return parsed if all(isinstance(value, float) for value in parsed) else values
+
+
+def _one(table: Table, column: str, key: Any, found: set[Any]) -> Any:
     if len(found) > 1:
         raise DataError(
-            f"{table.path}: sequence {key!r} has more than one {intent!r}: "
-            f"{', '.join(sorted(found))}"
+            f"{table.path}: sequence {key!r} has more than one {column!r}: "
+            f"{', '.join(map(str, sorted(found)))}"
         )
     return found.pop()

@@ -109,7 +109,7 @@ class Vocabulary:
         `further` words fill what places `spec.max_size` leaves, in their order.
         """
         counts = Counter(normalise(word, lowercase=spec.lowercase) for word in words)
-        units = dict.fromkeys(_kept(counts, spec))
+        units = dict.fromkeys(kept(counts, spec))
         for word in further:
             if len(units) >= spec.max_size - len(SPECIALS):
                 break
@@ -178,10 +178,11 @@ def _pieces(text: str, tokens: Literal["char", "word", "bpe"]) -> Sequence[str]:
 
 def _counted(seen: list[str], spec: VocabularySpec) -> list[str]:
     counts = Counter(chain.from_iterable(_pieces(text, spec.tokens) for text in seen))
-    return _kept(counts, spec)
+    return kept(counts, spec)
 
 
-def _kept(counts: Counter[str], spec: VocabularySpec) -> list[str]:
+def kept(counts: Counter[str], spec: VocabularySpec) -> list[str]:
+    """Return the counted units that a vocabulary of `spec` keeps, in its order."""
     for special in SPECIALS:
         del counts[special]
     kept = [(-count, unit) for unit, count in counts.items() if count >= spec.min_count]

@@ -16,15 +16,29 @@ RATES = {
     "per": "PER",
     "wer": "WER",
     "accuracy": "accuracy",
+    "micro_f1": "micro F1",
     "macro_f1": "macro F1",
+    "exact_accuracy": "all right",
     "span_f1": "span F1",
     "intent_accuracy": "intent",
     "sentence_accuracy": "sentences",
 }
 LOSSES = {"train_loss": "training", "validation_loss": "validation"}
 SCORES = {"bleu": "BLEU"}
+ERRORS = {"mase": "MASE"}
 FALLING = {"per", "wer", "train_loss", "validation_loss"}
-TABLED = ("train_loss", "validation_loss", *RATES, "bleu", "lr", "gradient_norm", "seconds")
+TABLED = (
+    "train_loss",
+    "validation_loss",
+    *RATES,
+    "bleu",
+    "mae",
+    "mase",
+    "crps",
+    "lr",
+    "gradient_norm",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,13 @@ def charts(log: Log) -> list[Chart]:
             "BLEU [0 to 100]",
             "The higher, the more words and phrases agree with the references.",
             _series(log, SCORES, 1.0),
+        ),
+        Chart(
+            "Scaled error on validation data by epoch",
+            "MASE",
+            "The mean error over that of the value a season ago, one step after the other in the"
+            " past; the lower the better, and how far it can fall depends on the horizon.",
+            _series(log, ERRORS, 1.0),
         ),
     ]
     return [chart for chart in found if chart.series]
@@ -129,7 +150,14 @@ def _sentence(line: Series, unit: str) -> str:
 def _column(key: str) -> str:
     if key in RATES:
         return f"{RATES[key]} [%]"
-    units = {"seconds": "time [s]", "lr": "learning rate", "bleu": "BLEU"}
+    units = {
+        "seconds": "time [s]",
+        "lr": "learning rate",
+        "bleu": "BLEU",
+        "mae": "MAE",
+        "mase": "MASE",
+        "crps": "CRPS",
+    }
     return units.get(key, key.replace("_", " "))
 
 

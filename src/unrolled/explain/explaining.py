@@ -112,7 +112,7 @@ def _how(how: How | None, subject: Subject) -> How:
     if how not in (None, "remove", "replace"):
         raise ConfigError(f"how {how!r}: expected remove or replace")
     if how == "remove" and not subject.removable:
-        raise ConfigError("how 'remove': this answer sits at the steps; they can only be replaced")
+        raise ConfigError("how 'remove': the steps of this input can only be replaced")
     return how or subject.how
 
 

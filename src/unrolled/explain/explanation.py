@@ -5,37 +5,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from unrolled.runtime.model import ClassifierModel, TranslatorModel
+from unrolled.runtime.model import ClassifierModel, RegressorModel, TranslatorModel
 
 
 def examples_of(
-    model: ClassifierModel | TranslatorModel, texts: Sequence[str], *, beam: int = 1
+    model: ClassifierModel | RegressorModel | TranslatorModel,
+    texts: Sequence[Any],
+    *,
+    beam: int = 1,
 ) -> list[dict[str, Any]]:
-    """Answer each text and return the answers with the attention behind them.
+    """Answer each text, or sequence of frames, and return the answers with the attention behind.
 
     The keys are those of `report.translation_report` and `report.classification_report`.
     """
-    if isinstance(model, ClassifierModel):
-        return _classified(model, texts)
+    if isinstance(model, (ClassifierModel, RegressorModel)):
+        return _pooled(model, texts)
     return _translated(model, texts, beam)
 
 
-def _classified(model: ClassifierModel, texts: Sequence[str]) -> list[dict[str, Any]]:
-    found = model.classify(texts)
+def _pooled(
+    model: ClassifierModel | RegressorModel, sequences: Sequence[Any]
+) -> list[dict[str, Any]]:
     attended = None
     if model.network.pooling is not None:
-        attended = model.attention(texts)
+        attended = model.attention(sequences)
+    examples = []
+    for row, (sequence, said) in enumerate(zip(sequences, _said(model, sequences), strict=True)):
+        example = {
+            "tokens": model.units(sequence) if attended is None else attended[row].units,
+            "weights": None if attended is None else attended[row].weights,
+            **said,
+        }
+        example["frames" if model.reads_frames else "text"] = sequence
+        examples.append(example)
+    return examples
+
+
+def _said(
+    model: ClassifierModel | RegressorModel, sequences: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Return each answer as text, with the probabilities or the numbers behind it."""
+    if isinstance(model, RegressorModel):
+        values, _ = model.regress(sequences)
+        numbers = [dict(zip(model.targets, row, strict=True)) for row in values.tolist()]
+        return [
+            {"predicted": ", ".join(f"{v:.4g}" for v in each.values()), "values": each}
+            for each in numbers
+        ]
+    found = model.classify(sequences)
+    separator = f"{model.config.data.labels.separator} "
     return [
         {
-            "text": text,
-            "tokens": model.units(text) if attended is None else attended[row].units,
-            "weights": None if attended is None else attended[row].weights,
-            "predicted": found.labels[row],
-            "probabilities": dict(
-                zip(model.classes, map(float, found.probabilities[row]), strict=True)
-            ),
+            "predicted": separator.join(label) or "(none)" if model.multi_label else label,
+            "probabilities": dict(zip(model.classes, map(float, row), strict=True)),
         }
-        for row, text in enumerate(texts)
+        for label, row in zip(found.labels, found.probabilities, strict=True)
     ]
 
 

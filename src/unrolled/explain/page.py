@@ -40,6 +40,7 @@ article.wide { grid-column: 1 / -1; }
 :focus-visible { outline: 3px solid var(--s0); outline-offset: 2px; border-radius: .25rem; }
 svg text { fill: var(--ink); font-size: 13px; } svg.chart { width: 100%; height: auto;
   max-width: 29rem; }
+svg.plot { width: 100%; height: auto; min-width: 34rem; max-width: 60rem; }
 svg .axis, svg .tick { fill: var(--soft); font-size: 12px; }
 svg .on, svg .in { font-size: 11px; } svg .on { fill: var(--on); } svg .in { fill: var(--in); }
 svg.grid { max-width: 100%; height: auto; } svg.grid rect { stroke: var(--rule); }
@@ -60,6 +61,7 @@ td.number, th.number { text-align: right; } td.number { white-space: nowrap; }
   background: var(--accent); border-radius: 2px; }
 summary { cursor: pointer; padding: .35rem 0; color: var(--soft); }
 ul { padding-left: 1.2rem; margin: .5rem 0; }
+.plain { white-space: pre-wrap; font: inherit; max-width: 46rem; }
 .read { font-size: 1.1rem; line-height: 2; white-space: pre-wrap; max-width: 46rem; }
 .read span { background: rgba(var(--accent-rgb), var(--w)); color: var(--in); padding: .15em 0;
   border-radius: 3px; } .read span.strong { color: var(--on); }
@@ -111,6 +113,11 @@ def percent(share: float, digits: int = 0) -> str:
 def paragraph(content: str, *, kind: str = "") -> str:
     """Return one paragraph."""
     return f"<p{_kind(kind)}>{text(content)}</p>"
+
+
+def preformatted(content: str) -> str:
+    """Return text whose lines stay as they are."""
+    return f'<pre class="plain">{text(content)}</pre>'
 
 
 def bullets(items: Sequence[str]) -> str:

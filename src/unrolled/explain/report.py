@@ -10,7 +10,9 @@ from unrolled.artifact import write_files
 from unrolled.errors import ConfigError
 from unrolled.explain import page, svg
 from unrolled.explain.alignment import checked, summary
+from unrolled.explain.classes import frames_panel, with_classes
 from unrolled.explain.curves import RATES, finite, learning_curves
+from unrolled.explain.flow import flow_section
 from unrolled.explain.labels import join, shown
 from unrolled.explain.results import Explanation
 from unrolled.explain.sections import with_explanations
@@ -23,12 +25,27 @@ MEANINGS = {
     "per": "edits per token of the nearest reference; lower is better",
     "wer": "share of answers that are not exactly right; lower is better",
     "accuracy": "share of labels that are right; higher is better",
+    "micro_f1": "harmonic mean of precision and recall, all labels together; higher is better",
+    "exact_accuracy": "share of examples whose labels are all right; higher is better",
+    "mae": "mean absolute error, in the target's unit; lower is better",
+    "rmse": "root of the mean squared error, in the target's unit; lower is better",
+    "r2": "share of the variance that is explained, at best 1; higher is better",
+    "spearman": "correlation of ranks, from -1 to 1; higher is better",
     "macro_f1": "mean over classes of the harmonic mean of precision and recall; higher is better",
     "bleu": "overlap of words and phrases with the references, 0 to 100; higher is better",
     "span_f1": "harmonic mean of precision and recall of whole spans; higher is better",
     "intent_accuracy": "share of sentences whose own label is right; higher is better",
     "sentence_accuracy": "share of sentences without an error; higher is better",
     "log_loss": "mean of -log p(true class) in nats; lower is better",
+    "smape": "mean of 200 |y - f| / (|y| + |f|), in %; lower is better",
+    "mase": "absolute error over that of the value a season ago, in the past; lower is better",
+    "mse": "mean squared error; lower is better",
+    "rse": "root of the squared error over that of the mean of what came; lower is better",
+    "scaled_crps": "CRPS over the error of the value a season ago, in the past; lower is better",
+    "coverage_80": "share of values within the interval of 80 %; 0.8 is right",
+    "coverage_95": "share of values within the interval of 95 %; 0.95 is right",
+    "windows": "origins that were forecast from",
+    "crps": "continuous ranked probability score, in the units of the series; lower is better",
     "train_seconds": "time spent in training, in seconds",
     "epochs": "passes over the training data",
     "best_epoch": "the pass whose weights were kept",
@@ -98,17 +115,20 @@ def classification_report(
     explanations: Sequence[Explanation] = (),
     unit: str = "token",
 ) -> str:
-    """Return a page on a classifier: each text with what weighed in its label.
+    """Return a page on a classifier or regressor: each sequence with what weighed in its answer.
 
     An example holds `tokens` [T], `weights` [T] (None where the model has no attention),
-    `predicted`, `probabilities` (label -> share), and where it is known `true`. The rest is as in
-    `translation_report`.
+    `predicted`, `probabilities` (label -> share) or `values` (target -> number), and where it is
+    known `true`; of frames also `frames` [T, I]. Where `metrics` holds the confusion matrix or
+    numbers class by class, the page shows them. The rest is as in `translation_report`.
     """
-    _check_keys(examples, ("tokens", "weights", "predicted", "probabilities"))
+    _check_keys(examples, ("tokens", "weights", "predicted"))
     panels = [(_verdict(e), _attended(k, e, unit), False) for k, e in enumerate(examples, start=1)]
     report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
+    report = with_classes(report, metrics)
     if examples:
-        report = report.add("Texts", page.paragraph(CAVEAT, kind="soft") + page.articles(panels))
+        heading = "Sequences" if "frames" in examples[0] else "Texts"
+        report = report.add(heading, page.paragraph(CAVEAT, kind="soft") + page.articles(panels))
     return _with_extra(with_explanations(report, explanations), extra_sections).html()
 
 
@@ -199,6 +219,8 @@ def _alignment(number: int, example: Example, units: Mapping[str, str]) -> str:
 
 
 def _verdict(example: Example) -> str:
+    if "frames" in example:
+        return f"{example['predicted']}: {len(example['tokens'])} steps"
     return f"{example['predicted']}: {_cut(''.join(join(example['tokens'])))}"
 
 
@@ -206,16 +228,14 @@ def _attended(number: int, example: Example, unit: str) -> str:
     tokens = list(example["tokens"])
     weights = example["weights"]
     said = str(example["predicted"])
-    chances = sorted(example["probabilities"].items(), key=lambda item: -item[1])
     known = _references(example)
-    verdict = f"Label: {said}."
+    verdict = f"{'Answer' if 'values' in example else 'Label'}: {said}."
     if known:
         verdict += f" {_outcome(said, known)}"
     body = page.paragraph(verdict)
-    rest = len(chances) - MOST_CLASSES
-    more = f", the first {MOST_CLASSES} of {len(chances)}" if rest > 0 else ""
-    listed = [(str(label), float(p)) for label, p in chances[:MOST_CLASSES]]
-    odds = page.shares(f"Probability of each label{more}", ("Label", "Probability"), listed)
+    odds = _odds(example)
+    if "frames" in example:
+        return body + odds + frames_panel(example, said)
     if weights is None:
         whole = page.paragraph("".join(join(tokens)), kind="read")
         return body + odds + whole + page.paragraph("This model has no attention to show.")
@@ -224,6 +244,18 @@ def _attended(number: int, example: Example, unit: str) -> str:
     except ValueError as error:
         raise ValueError(f"example {number}: {error}") from None
     return body + odds + _reading(tokens, [float(w) for w in row], unit)
+
+
+def _odds(example: Example) -> str:
+    """Return the table of probabilities, or of numbers where the answer is numbers."""
+    if "values" in example:
+        rows = [(str(name), float(value)) for name, value in example["values"].items()]
+        return page.table("The answer", ("Target", "Value"), rows)
+    chances = sorted(example["probabilities"].items(), key=lambda item: -item[1])
+    rest = len(chances) - MOST_CLASSES
+    more = f", the first {MOST_CLASSES} of {len(chances)}" if rest > 0 else ""
+    listed = [(str(label), float(p)) for label, p in chances[:MOST_CLASSES]]
+    return page.shares(f"Probability of each label{more}", ("Label", "Probability"), listed)
 
 
 def _reading(tokens: Sequence[str], weights: Sequence[float], unit: str) -> str:
@@ -269,13 +301,19 @@ def _lead(metrics: Numbers | None, log: Sequence[Numbers]) -> str:
 def with_numbers(
     report: page.Report, log: Sequence[Numbers], metrics: Numbers | None
 ) -> page.Report:
-    """Return the report with a table of its metrics and with its learning curves."""
+    """Return the report with a table of its metrics, its learning curves and its gradients' flow.
+
+    A record of the log may hold its epoch's line of training/flow.jsonl as `flow`.
+    """
     rows = [_metric(key, value) for key, value in (metrics or {}).items() if _is_plain(value)]
     if rows:
         header = ("Metric", "Value", "What it says")
         report = report.add("Results", page.table("What was measured", header, rows))
     if log:
         report = report.add("Learning curves", learning_curves(log))
+    flow = [record["flow"] for record in log if "flow" in record]
+    if flow:
+        report = report.add("Gradient flow", flow_section(flow))
     return report
 
 

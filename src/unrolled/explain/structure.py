@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from unrolled.spec import (
     ClassifierSpec,
+    ForecasterSpec,
+    GeneratorSpec,
     ModelConfig,
     NetworkSpec,
     RecurrentSpec,
+    RegressorSpec,
     TaggerSpec,
     TranslatorSpec,
 )
@@ -38,17 +41,16 @@ def describe(config: ModelConfig) -> str:
     """Return what the model is, in a few lines of words."""
     spec = config.network
     if isinstance(spec, ClassifierSpec):
-        pooled: str = spec.pooling
-        if spec.attention is not None:
-            pooled = f"{spec.attention.kind} attention"
-        lines = [
-            f"classify: {spec.vocab_size} {config.data.source_vocabulary.tokens}s in the "
-            f"vocabulary, {spec.num_classes} classes",
-            f"embedding of {spec.embedding_size}, {stack_words(spec.recurrent)}, "
-            f"pooled by {pooled}",
-        ]
+        kind = "labels, any number of them" if spec.multi_label else "classes"
+        lines = _describe_pooled(spec, config, f"{spec.num_classes} {kind}")
+    elif isinstance(spec, RegressorSpec):
+        lines = _describe_pooled(spec, config, ", ".join(config.data.targets))
     elif isinstance(spec, TaggerSpec):
         lines = _describe_tagger(spec, config)
+    elif isinstance(spec, GeneratorSpec):
+        lines = _describe_generator(spec, config)
+    elif isinstance(spec, ForecasterSpec):
+        lines = _describe_forecaster(spec, config)
     else:
         attention = spec.attention.kind + " attention" if spec.attention else "no attention"
         lines = [
@@ -59,6 +61,21 @@ def describe(config: ModelConfig) -> str:
             f"{attention}",
         ]
     return "\n".join(lines)
+
+
+def _describe_pooled(
+    spec: ClassifierSpec | RegressorSpec, config: ModelConfig, answers: str
+) -> list[str]:
+    pooled = spec.pooling if spec.attention is None else f"{spec.attention.kind} attention"
+    reads = f"{spec.vocab_size} {config.data.source_vocabulary.tokens}s in the vocabulary"
+    embedded = f"embedding of {spec.embedding_size}, "
+    if spec.frame_size:
+        masked = ", and which are missing" if spec.mask_missing else ""
+        reads, embedded = f"{spec.frame_size} numbers a step{masked}", ""
+    return [
+        f"{config.task}: {reads}, {answers}",
+        f"{embedded}{stack_words(spec.recurrent)}, pooled by {pooled}",
+    ]
 
 
 def _describe_tagger(spec: TaggerSpec, config: ModelConfig) -> list[str]:
@@ -82,6 +99,53 @@ def _describe_tagger(spec: TaggerSpec, config: ModelConfig) -> list[str]:
     return [*lines, f"{embedded}{stack_words(spec.recurrent)}, {head}"]
 
 
+def _describe_generator(spec: GeneratorSpec, config: ModelConfig) -> list[str]:
+    stack = stack_words(spec.recurrent)
+    if spec.frame_size:
+        return [f"generate: frames of {spec.frame_size} keys", f"{stack}, a sigmoid for each key"]
+    kind = "item" if config.data.generation and config.data.generation.kind == "items" else None
+    unit = kind or config.data.source_vocabulary.tokens
+    tied = ", tied to the embedding" if spec.tied else ""
+    return [
+        f"generate: {spec.vocab_size} {unit}s in the vocabulary",
+        f"embedding of {spec.embedding_size}, {stack}, a softmax{tied}",
+    ]
+
+
+def _describe_forecaster(spec: ForecasterSpec, config: ModelConfig) -> list[str]:
+    reads = config.data.forecasting
+    assert reads is not None
+    outputs = {
+        "point": "a point",
+        "quantiles": f"{len(spec.quantiles)} quantiles",
+        "normal": "a normal distribution",
+        "student_t": "a Student's t distribution",
+        "negative_binomial": "a negative binomial distribution",
+    }
+    decoders = {
+        "linear": "all steps at once, linear",
+        "mlp": f"all steps at once, {spec.decoder_size} numbers told to each",
+        "rnn": "a recurrent decoder",
+        "autoregressive": "goes on by itself, each step from what it drew",
+    }
+    told = {"none": "", "last": ", added to the last value", "season": ", added to a season ago"}
+    beside = [
+        f"{len(names)} {kind} covariate{'s' if len(names) > 1 else ''}"
+        for kind, names in (("past", reads.past), ("known", reads.future), ("static", reads.static))
+        if names
+    ]
+    beside += [f"calendar: {', '.join(reads.calendar)}"] if reads.calendar else []
+    lines = [
+        f"forecast: {spec.horizon} steps of {reads.freq} from the {reads.window} before, "
+        f"{outputs[spec.output]} each{told[spec.residual]}",
+        f"scaled by the {reads.scale_by}'s own {reads.scaling} scale"
+        if reads.scaling != "none"
+        else "not scaled",
+        f"{stack_words(spec.recurrent)}; {decoders[spec.decoder]}",
+    ]
+    return [*lines, *(["; ".join(beside)] if beside else [])]
+
+
 def stack_words(spec: RecurrentSpec) -> str:
     """Return a recurrent stack in words."""
     layers = f"{spec.num_layers} {NAMES[spec.cell]} layer{'s' if spec.num_layers > 1 else ''}"
@@ -95,14 +159,18 @@ def draw(spec: NetworkSpec) -> str:
 
     `->` carries the state to the next step, `<->` in both directions.
     """
-    if isinstance(spec, ClassifierSpec):
-        return _draw_classifier(spec)
+    if isinstance(spec, (ClassifierSpec, RegressorSpec)):
+        return _draw_pooled(spec)
     if isinstance(spec, TaggerSpec):
         return _draw_tagger(spec)
+    if isinstance(spec, GeneratorSpec):
+        return _draw_generator(spec)
+    if isinstance(spec, ForecasterSpec):
+        return _draw_forecaster(spec)
     return _draw_translator(spec)
 
 
-def _draw_classifier(spec: ClassifierSpec) -> str:
+def _draw_pooled(spec: ClassifierSpec | RegressorSpec) -> str:
     steps = ["x[1]", "x[2]", "x[T]"]
     body = _stack(spec.recurrent, steps)
     width = max(map(len, body))
@@ -112,10 +180,14 @@ def _draw_classifier(spec: ClassifierSpec) -> str:
         "mean": "mean over time",
         "max": "maximum over time",
     }[spec.pooling]
+    count = spec.num_outputs
+    answers = f"{count} number{'s' if count > 1 else ''}"
+    if isinstance(spec, ClassifierSpec):
+        answers = f"{count} labels, each by itself" if spec.multi_label else f"{count} classes"
     top = [
-        f"{spec.num_classes} classes",
+        answers,
         "^",
-        f"linear {spec.recurrent.output_size} -> {spec.num_classes}",
+        f"linear {spec.recurrent.output_size} -> {count}",
         "^",
         pooled,
     ]
@@ -138,6 +210,32 @@ def _draw_tagger(spec: TaggerSpec) -> str:
     parts += ["last states of its characters"] if spec.characters else []
     notes = [f"w[t]: {' and '.join(parts)} of word t"] if parts else ["x[t]: frame t"]
     return "\n".join([head, "", *body, "", *notes])
+
+
+def _draw_generator(spec: GeneratorSpec) -> str:
+    body = _stack(spec.recurrent, ["x[0]", "x[1]", "x[T-1]"], outputs=["x[1]", "x[2]", "x[T]"])
+    head = "a sigmoid for each key" if spec.frame_size else "a softmax over what comes next"
+    return "\n".join([head, "", *body])
+
+
+def _draw_forecaster(spec: ForecasterSpec) -> str:
+    if spec.decoder == "autoregressive":
+        body = _stack(
+            spec.recurrent, ["y[t-1]", "y[t]", "y[t+H-1]"], outputs=["y[t]", "y[t+1]", "y[t+H]"]
+        )
+        return "\n".join([*body, "", "up to now a step reads what was, then what it drew itself"])
+    body = _stack(spec.recurrent, ["x[1]", "x[2]", "x[T]"])
+    width = max(map(len, body))
+    head = {"linear": "linear", "mlp": "network of two layers", "rnn": "recurrent decoder"}
+    top = [
+        f"y[T+1] ... y[T+{spec.horizon}]",
+        "^",
+        head[spec.decoder] + (", with what is known ahead" if spec.known_size else ""),
+        "^",
+        "last state",
+    ]
+    note = "x[t]: the value, whether it is there, and what stands beside it"
+    return "\n".join([*(line.center(width).rstrip() for line in top), *body, "", note])
 
 
 def _draw_translator(spec: TranslatorSpec) -> str:

@@ -15,6 +15,7 @@ LEAST_SCALE = 0.76
 LARGE_CELL, SMALL_CELL = 34, 20
 MOST_NUMBERED_COLUMNS = 20
 MOST_MARKERS = 60
+HAIR = 0.01
 NUMBERED_FROM = 0.05
 # Above this share of the accent colour a cell is so dark (light, on a dark page) that its number
 # needs the other text colour; with the colours of `style` both keep a contrast of 4.3 or more.
@@ -40,11 +41,13 @@ def heat_map(
     target_title: str,
     source_title: str,
     description: str,
+    numbers: Sequence[Sequence[str]] | None = None,
 ) -> str:
     """Draw weights [T, S] as a grid: target tokens down, source tokens across, dark is heavy.
 
     Each row's largest weight is framed. Cells hold their weight as a number where there is room,
-    and always as a tooltip. `description` is what a screen reader says.
+    and always as a tooltip; `numbers` [T, S] stand in the place of the weights. `description` is
+    what a screen reader says.
     """
     columns, rows = [short(token) for token in source], [short(token) for token in target]
     numbered = len(columns) <= MOST_NUMBERED_COLUMNS
@@ -63,9 +66,19 @@ def heat_map(
         best = int(weights[t].argmax())
         for s in range(len(columns)):
             tip = f"{shown(target[t])} ← {shown(source[s])}: {weights[t, s]:.3f}"
+            number = None if numbers is None else numbers[t][s]
+            if number:
+                tip += f" ({number})"
             place = (left + s * cell, top + t * cell, cell)
             parts.append(
-                _cell(float(weights[t, s]), place, tip, framed=s == best, numbered=numbered)
+                _cell(
+                    float(weights[t, s]),
+                    place,
+                    tip,
+                    framed=s == best,
+                    numbered=numbered,
+                    number=number,
+                )
             )
     across, down = f"{source_title} →", f"← {target_title}"
     full_width = left + max(len(columns) * cell + right, width(across) * FONT)
@@ -84,7 +97,13 @@ def _column_label(label: str, x: float, y: float, slanted: bool) -> str:
 
 
 def _cell(
-    weight: float, place: tuple[float, float, int], tip: str, *, framed: bool, numbered: bool
+    weight: float,
+    place: tuple[float, float, int],
+    tip: str,
+    *,
+    framed: bool,
+    numbered: bool,
+    number: str | None = None,
 ) -> str:
     x, y, size = place
     frame = ' class="peak"' if framed else ""
@@ -93,16 +112,16 @@ def _cell(
         f' width="{size - 2}" height="{size - 2}" rx="3" fill="var(--accent)"'
         f' fill-opacity="{min(max(weight, 0.0), 1.0):.3f}"/>'
     )
-    if numbered and weight >= NUMBERED_FROM:
+    if numbered and (weight >= NUMBERED_FROM if number is None else number):
         kind = "on" if weight >= STRONG else "in"
-        number = f"{weight:.2f}"
+        number = f"{weight:.2f}" if number is None else number
         box += _text(number, x + size / 2, y + size / 2, "middle", kind=kind, extra=CENTRED)
     return box + "</g>"
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where a chart's values lie on its canvas: x from `low` to `high`, y to `top_y`."""
+    """Where a chart's values lie: x from `low` to `high`, y from `bottom_y` to `top_y`."""
 
     low: float
     high: float
@@ -134,13 +153,15 @@ def line_chart(
 ) -> str:
     """Draw lines over a common x with whole numbers, told apart by colour, dash and marker.
 
-    The y axis begins at 0, or below where a value is. `marked` is an x that gets an upright line,
-    called `best`; `band` is an area behind the lines, x with its lowest and highest y.
+    The y axis begins at 0, or below it where a value does. `marked` is an x that gets an upright
+    line, called `best`; `band` is an area behind the lines, x with its lowest and highest y.
     """
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
     ys += [y for _, *ends in band for y in ends]
-    ticks = _ticks(max(ys), min(ys))
+    # What lies below 0 by a hair does not move the axis.
+    level = min(ys) >= -HAIR * max(ys)
+    ticks = _ticks(max(ys)) if level else round_ticks([0.0, *ys])
     frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0])
     parts = _axes(frame, ticks, x_title, y_title)
     if band:
@@ -148,7 +169,7 @@ def line_chart(
         path = " ".join("{:.1f},{:.1f}".format(*frame.at(x, y)) for x, y in edge)
         parts.append(f'<polygon class="band" points="{path}"/>')
     if marked is not None:
-        x, _ = frame.at(marked, 0)
+        x, _ = frame.at(marked, ticks[0])
         parts.append(
             f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{frame.top}" y2="{frame.bottom}"/>'
         )
@@ -215,17 +236,26 @@ def _marker(x: float, y: float, k: int, tip: str) -> str:
     return f'<polygon {kind} points="{corners}">{title}</polygon>'
 
 
-def _ticks(highest: float, lowest: float = 0.0) -> list[float]:
-    """Return 4 to 7 round numbers from 0, or `lowest`, to `highest` or just beyond."""
-    highest, lowest = max(highest, 0.0), min(lowest, 0.0)
-    if highest == lowest:
+def _ticks(highest: float) -> list[float]:
+    """Return 4 to 6 round numbers from 0 to `highest` or just above."""
+    if highest <= 0:
         return [0.0, 1.0]
-    rough = (highest - lowest) / 4
+    rough = highest / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
-    # What lies below 0 by a hair does not move the axis.
-    first, last = math.floor(lowest / step + 0.05), math.ceil(highest / step - 1e-9)
-    return [round(k * step, 10) for k in range(first, max(last, first + 1) + 1)]
+    return [round(k * step, 10) for k in range(math.ceil(highest / step - 1e-9) + 1)]
+
+
+def round_ticks(values: Sequence[float]) -> list[float]:
+    """Return 4 to 7 round numbers from below the least value to above the largest."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    if high - low <= 1e-9 * max(1.0, abs(high)):
+        low, high = low - 0.5, high + 0.5
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{k * step:.10g}") for k in range(first, last + 1)]
 
 
 def _whole_ticks(low: float, high: float) -> list[int]:

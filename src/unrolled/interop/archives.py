@@ -8,6 +8,7 @@ before anything is allocated.
 from __future__ import annotations
 
 import ast
+import io
 import math
 import re
 import zipfile
@@ -23,6 +24,8 @@ from unrolled.errors import InteropError
 # Deflate reaches 1032:1 on zeros; weights do not. What unpacks to little is let through.
 MAX_EXPANSION, MAX_MEMBERS, SMALL = 50, 100_000, 1 << 26
 MAX_HEADER = 10_000
+# Of a text of numpy's, 4 bytes a character; beyond it, Python cannot make a str of them.
+MAX_CODE_POINT = 0x10FFFF
 # Numbers and texts, as numpy writes their dtypes.
 DTYPE = re.compile(r"\|b1|\|[iu]1|[<>](?:[iuf][248]|c8|c16)|\|S[1-9]\d{0,5}|[<>]U[1-9]\d{0,5}")
 
@@ -35,15 +38,15 @@ def read_file(path: str | Path) -> bytes:
         raise InteropError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def open_archive(path: str | Path) -> zipfile.ZipFile:
-    """Return the zip archive at `path` after checking the names and sizes of its members.
+def open_archive(path: str | Path, content: bytes | None = None) -> zipfile.ZipFile:
+    """Return the zip archive at `path`, or in `content` that was read from there, once checked.
 
     Raises InteropError for a damaged archive, a name with `..`, a rooted name, a name twice, and
     members that together unpack to more than 50 times the archive (64 MiB are always let through).
     """
     try:
-        size = Path(path).stat().st_size
-        archive = zipfile.ZipFile(path)
+        size = Path(path).stat().st_size if content is None else len(content)
+        archive = zipfile.ZipFile(path if content is None else io.BytesIO(content))
     except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError, EOFError) as error:
         raise InteropError(f"{path}: damaged or cut short, not a zip archive ({error})") from None
     except OSError as error:
@@ -68,6 +71,11 @@ def _check_members(archive: zipfile.ZipFile, size: int, path: str | Path) -> Non
         if name in seen:
             raise InteropError(f"{path}: the name {name!r} is in the archive twice")
         seen.add(name)
+        # zipfile asks for as much memory as the member says that it takes in the file.
+        if member.compress_size > size:
+            raise InteropError(
+                f"{path}: damaged: {name} would take {member.compress_size} bytes of {size}"
+            )
     total = sum(member.file_size for member in members)
     if total > max(SMALL, MAX_EXPANSION * size):
         raise InteropError(
@@ -107,6 +115,10 @@ def read_npy(content: bytes, name: str) -> NDArray[Any]:
         raise InteropError(
             f"{name}: shape {list(shape)} of {dtype} needs {wanted} bytes, the file has {len(data)}"
         )
+    if dtype.kind == "U":
+        codes = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if codes.max(initial=0) > MAX_CODE_POINT:
+            raise InteropError(f"{name}: damaged: a text holds what is no character")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
@@ -127,9 +139,9 @@ def _npy_header(header: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dty
     return shape, found.get("fortran_order") is True, np.dtype(descr)
 
 
-def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a .npz file by name."""
-    with open_archive(path) as archive:
+def read_npz(path: str | Path, content: bytes | None = None) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a .npz file by name; `content` is what was read from `path` already."""
+    with open_archive(path, content) as archive:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
         return {
             name.removesuffix(".npy"): read_npy(read_member(archive, name, path), f"{path}: {name}")

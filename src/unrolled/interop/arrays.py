@@ -63,7 +63,7 @@ def recurrent(
     torch and Keras write it (Cho et al. 2014, eq. 7); `"new"` is h[t] = z n + (1 - z) h[t-1]
     (Chung et al. 2014, eq. 5). As 1 - sigmoid(a) = sigmoid(-a), it is read by negating z's rows.
 
-    Raises InteropError naming the array that is missing, misshapen or not of numbers.
+    Raises InteropError naming the array that is missing, misshapen or not of finite numbers.
     """
     where = "the arrays" if isinstance(mapping, Mapping) else str(mapping)
     given = mapping if isinstance(mapping, Mapping) else read_npz(mapping)
@@ -147,9 +147,15 @@ def _pick(
 
 
 def _numbers(value: ArrayLike, where: str) -> Array:
-    array = np.asarray(value)
+    try:
+        # A tensor that is trained gives its numbers only without its history.
+        array = np.asarray(value.detach() if hasattr(value, "detach") else value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InteropError(f"{where}: not an array of numbers ({error})") from None
     if array.dtype.kind not in "fiu":
         raise InteropError(f"{where}: holds {array.dtype}, expected real numbers")
+    if not np.isfinite(array).all():
+        raise InteropError(f"{where}: holds NaN or infinity")
     return array.astype(np.float64 if array.dtype == np.float64 else np.float32)
 
 

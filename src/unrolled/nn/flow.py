@@ -17,6 +17,7 @@ class GradientFlow:
     `h` has a tensor [D, T] for each of the L layers, `c` the same for an LSTM and nothing for other
     cells. Both are empty before the first call, and zero until its backward pass. Time steps are
     the input's: flow.h[l][1, 0] is where the backward direction ends. Padding counts nothing.
+    `h_rows` and `c_rows` have the same of every row by itself, [D, T, N].
     """
 
     def __init__(self, *, has_c: bool) -> None:
@@ -26,11 +27,21 @@ class GradientFlow:
     @property
     def h(self) -> list[Tensor]:
         """|dL/dh[t]|, the Euclidean norm over rows and units, [D, T] for each layer."""
-        return [norms[..., 0] for norms in self._layers]
+        return [norms.norm(dim=-1) for norms in self.h_rows]
 
     @property
     def c(self) -> list[Tensor]:
         """|dL/dc[t]| of an LSTM's cell state, [D, T] for each layer; empty for other cells."""
+        return [norms.norm(dim=-1) for norms in self.c_rows]
+
+    @property
+    def h_rows(self) -> list[Tensor]:
+        """|dL/dh[t]| of each row, over units, [D, T, N] for each layer; 0 past a row's end."""
+        return [norms[..., 0] for norms in self._layers]
+
+    @property
+    def c_rows(self) -> list[Tensor]:
+        """|dL/dc[t]| of each row of an LSTM, [D, T, N] for each layer; empty for other cells."""
         return [norms[..., 1] for norms in self._layers] if self._has_c else []
 
     def _begin(self) -> list[Tensor]:

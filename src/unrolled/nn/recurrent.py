@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, get_args
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.backends import cudnn
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from unrolled.nn.episodes import by_episodes, time_major
 from unrolled.nn.initialise import initialise
 from unrolled.nn.state import Lengths, State, check_input, join_state, ragged, split_state
 from unrolled.ops.choose import ENGINES, Choice, choose
@@ -46,6 +48,9 @@ class Recurrent(nn.Module):
         self.spec = spec
         self.batch_first = batch_first
         self.engine: Engine = engine
+        # What language models add in training (Merity et al. 2018, section 4).
+        self.locked_dropout = False
+        self.weight_dropout = 0.0
         for name, shape in parameter_shapes(spec).items():
             value = torch.empty(shape, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(value))
@@ -153,6 +158,7 @@ class Recurrent(nn.Module):
         hx: State | None = None,
         *,
         lengths: Lengths | None = None,
+        reset: Tensor | ArrayLike | None = None,
         return_states: bool = False,
         flow: list[Tensor] | None = None,
     ) -> Any:
@@ -164,9 +170,14 @@ class Recurrent(nn.Module):
         length 0 keeps its first). hx is h [L*D, N, P], for LSTM the pair with c [L*D, N, H]; where
         widths differ a tuple of [D, N, H_l] in place of each. Left out, it is zero or learned.
 
+        `reset`, booleans in the layout of x without I, cuts rows into episodes: where it is true
+        the row begins anew before that step, from the state that is zero or learned. Each episode
+        is a sequence of its own, also backwards; hx begins a row's first episode (backwards: its
+        last), and what is returned is the state at the row's end (backwards: at its beginning).
+
         `states` has one dict a layer: "h" [N, T, D, P] and for LSTM "c" [N, T, D, H], in the
         layout of x; of a PackedSequence they come padded. `flow`, an empty list, receives a tensor
-        [D, T, 2] a layer that the backward pass fills; `unrolled.nn.gradient_flow` explains it.
+        [D, T, N, 2] a layer that the backward pass fills; `unrolled.nn.gradient_flow` explains it.
 
         Raises ValueError for shapes, dtypes or lengths that do not fit, EngineError where an engine
         chosen by name cannot compute this call.
@@ -174,6 +185,8 @@ class Recurrent(nn.Module):
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("a PackedSequence has its own lengths: leave lengths= out")
+            if reset is not None:
+                raise ValueError("a PackedSequence has no layout for reset=: give padded rows")
             return self._packed(x, hx, return_states, flow)
         spec, weights = self.spec, self._weights()
         check_input(spec, x, weights[0][0].ih, batch_first=self.batch_first)
@@ -189,15 +202,20 @@ class Recurrent(nn.Module):
             if hx is None
             else split_state(spec, hx, time_first, batched=batched)
         )
-        y, last, states = self._stack(
-            weights,
-            time_first,
-            state,
-            ragged(lengths, rows=rows, steps=steps, device=x.device),
-            self.engine_for(x, return_states=return_states, flow=flow is not None),
-            return_states,
-            flow,
-        )
+        ends = ragged(lengths, rows=rows, steps=steps, device=x.device)
+        choice = self.engine_for(x, return_states=return_states, flow=flow is not None)
+
+        def stack(x: Tensor, state: dict[str, list[Tensor]], ends: Ragged | None) -> Any:
+            return self._stack(weights, x, state, ends, choice, return_states, flow)
+
+        if reset is None:
+            y, last, states = stack(time_first, state, ends)
+        else:
+            if flow is not None:
+                raise ValueError("flow= is of whole rows: it cannot be told beside reset=")
+            mask = time_major(reset, x, batch_first=self.batch_first)
+            new = self._initial_state(1, x)
+            y, last, states = by_episodes(stack, time_first, state, new, ends, mask)
         new_hx = join_state(spec, last, batched=batched)
         if not return_states:
             return self._layout(y, batched), new_hx
@@ -246,10 +264,10 @@ class Recurrent(nn.Module):
             if self.training and spec.recurrent_dropout:
                 mask = dropout(torch.ones_like(h), spec.recurrent_dropout)
             if flow is not None:
-                flow.append(x.new_zeros(spec.num_directions, len(x), 2))
+                flow.append(x.new_zeros(spec.num_directions, *x.shape[:2], 2))
             result = run(
                 spec,
-                weights[k],
+                self._dropped(weights[k]),
                 x,
                 h,
                 c,
@@ -262,7 +280,7 @@ class Recurrent(nn.Module):
             if spec.residual and k:
                 y = y + x
             if self.training and spec.dropout and k + 1 < spec.num_layers:
-                y = dropout(y, spec.dropout)
+                y = locked(y, spec.dropout) if self.locked_dropout else dropout(y, spec.dropout)
             x = y
             last["h"].append(result.h)
             if result.c is not None:
@@ -273,6 +291,12 @@ class Recurrent(nn.Module):
                 if result.cells is not None:
                     every[k]["c"] = result.cells.reshape(shape)
         return x, last, every
+
+    def _dropped(self, weights: tuple[LayerWeights, ...]) -> tuple[LayerWeights, ...]:
+        """Drop single recurrent weights, the same ones for every step of this call."""
+        if not (self.training and self.weight_dropout):
+            return weights
+        return tuple(one._replace(hh=dropout(one.hh, self.weight_dropout)) for one in weights)
 
     def _packed(
         self,
@@ -347,6 +371,11 @@ class Recurrent(nn.Module):
             if value != getattr(default, field):
                 said.append(f"{field}={value!r}")
         return ", ".join([*said, f"batch_first={self.batch_first}", f"engine={self.engine!r}"])
+
+
+def locked(x: Tensor, rate: float) -> Tensor:
+    """Drop the same units of x [T, N, I] at every step (Gal and Ghahramani 2016, section 4)."""
+    return x * dropout(torch.ones_like(x[:1]), rate)
 
 
 def merge(spec: RecurrentSpec, y: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from unrolled.nn.embedding import Embedding
 from unrolled.nn.encoder import final_states
+from unrolled.nn.frames import Frames
 from unrolled.nn.rnn import recurrent
 from unrolled.spec import CharacterSpec, Engine, TaggerSpec
 from unrolled.validation import check_network
@@ -31,22 +32,6 @@ class Characters(nn.Module):
         """Map spellings [U, W] int64 with lengths [U] of 1 or more to words [U, D * P]."""
         _, hx = self.recurrent(self.embedding(spellings), lengths=lengths)
         return final_states(self.spec.recurrent, hx)[0]
-
-
-class Frames(nn.Module):
-    """Numbers on one scale: (x - mean) / scale, both [I], of the training data."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("scale", torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x [N, T, I] to the same shape."""
-        return (x - self.mean) / self.scale
 
 
 class Chain(nn.Module):

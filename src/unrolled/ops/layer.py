@@ -85,8 +85,8 @@ class LayerFunction(Protocol):
 
     x [T, N, I] may have any strides; h [D, N, P]; c [D, N, H] for LSTM, else None. `mask`
     [D, N, P] multiplies h[t-1] inside the recurrent product (recurrent dropout). `states` asks for
-    `LayerResult.cells`. `flow` [D, T, 2], zeros to begin with, is filled by the backward pass with
-    the norms over the batch of dL/dh[t] and (LSTM) dL/dc[t]. y is zero past each row's length; the
+    `LayerResult.cells`. `flow` [D, T, N, 2], zeros to begin with, is filled by the backward pass
+    with each row's norms of dL/dh[t] and (LSTM) dL/dc[t]. y is zero past each row's length; the
     last states are each row's own last, and a row of length 0 keeps h and c as given.
     """
 

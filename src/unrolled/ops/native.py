@@ -262,7 +262,7 @@ def _fake_backward(x: Tensor, h: Tensor, c: Tensor | None, *rest: Any) -> list[T
             else x.new_empty(0)
             for tensor, need in zip((h, c, *weights), needed[1:], strict=True)
         ),
-        x.new_empty(h.shape[0], x.shape[0], 2) if flow else x.new_empty(0),
+        x.new_empty(h.shape[0], *x.shape[:2], 2) if flow else x.new_empty(0),
     ]
 
 

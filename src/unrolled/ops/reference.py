@@ -56,10 +56,10 @@ def gru_step(spec: RecurrentSpec, w: LayerWeights, gx: Tensor, h_in: Tensor, h: 
 
 
 def record_norm(value: Tensor, norm: Tensor) -> None:
-    """Have the backward pass write the norm of dL/dvalue into the scalar `norm`."""
+    """Have the backward pass write the norms of dL/dvalue's rows [N, H] into `norm` [N]."""
 
     def write(gradient: Tensor) -> None:
-        norm.copy_(gradient.detach().norm())
+        norm.copy_(gradient.detach().norm(dim=-1))
 
     if value.requires_grad:
         value.register_hook(write)  # type: ignore[no-untyped-call]
@@ -97,9 +97,9 @@ def direction(
             assert c is not None
             h_new, c_new = lstm_step(w, gx[t], h_in, c)
         if flow is not None:
-            record_norm(h_new, flow[t, 0])
+            record_norm(h_new, flow[t, :, 0])
             if c_new is not None:
-                record_norm(c_new, flow[t, 1])
+                record_norm(c_new, flow[t, :, 1])
         y, cell = h_new, c_new
         if active is not None:
             y, h_new = h_new * active[t], torch.where(active[t], h_new, h)

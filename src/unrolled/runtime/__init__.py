@@ -1,6 +1,7 @@
 """Inference without torch: recurrent layers, sessions, attention, networks and decoding."""
 
 from unrolled.runtime.attention import Attention, AttentionPooling
+from unrolled.runtime.generator_session import GeneratorSession
 from unrolled.runtime.lookahead import LookaheadSession
 from unrolled.runtime.operator import Activation, CellOptions
 from unrolled.runtime.recurrent import Recurrent
@@ -14,6 +15,7 @@ __all__ = [
     "AttentionPooling",
     "CellOptions",
     "ClassifierSession",
+    "GeneratorSession",
     "LookaheadSession",
     "Recurrent",
     "Session",

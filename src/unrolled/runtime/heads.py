@@ -1,4 +1,4 @@
-"""The classifier without torch: tokens to logits, and the attention that pooled them."""
+"""Classifier and regressor without torch: a sequence to outputs, and the attention over it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,54 @@ import numpy as np
 from unrolled.runtime.attention import AttentionPooling, softmax
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Array, Linear, Weights, kept, part_of_model, take, under
-from unrolled.spec import ClassifierSpec, Precision, RecurrentSpec
+from unrolled.spec import ClassifierSpec, PooledSpec, Precision, RecurrentSpec, RegressorSpec
 from unrolled.validation import check_network
 
 
-class ClassifierNetwork:
-    """The numpy twin of `unrolled.nn.heads.Classifier`, from the same spec and weights.
+class Reader:
+    """What the stack reads of tokens or frames: their embeddings, or numbers on one scale.
+
+    `arrays` are the weights that say how, by name.
+    """
+
+    def __init__(self, spec: PooledSpec, weights: Weights) -> None:
+        self.masks = spec.mask_missing
+        if spec.frame_size:
+            width = (spec.frame_size,)
+            names = ("frames.mean", "frames.scale")
+            self.arrays = {name: take(weights, name, width) for name in names}
+        else:
+            shape = (spec.vocab_size, spec.embedding_size)
+            self.arrays = {"embedding": take(weights, "embedding.weight", shape)}
+
+    def __call__(self, inputs: Array) -> Array:
+        """Map ids [...] to [..., E], frames [..., I] to [..., I], or [..., 2 I] where it masks."""
+        if "embedding" in self.arrays:
+            embedded: Array = self.arrays["embedding"][inputs]
+            return embedded
+        scaled: Array = (inputs - self.arrays["frames.mean"]) / self.arrays["frames.scale"]
+        if not self.masks:
+            return scaled
+        missing = np.isnan(inputs)
+        return np.concatenate([np.where(missing, 0, scaled), missing], axis=-1, dtype=scaled.dtype)
+
+
+class PooledNetwork:
+    """The numpy twin of `unrolled.nn.heads.Pooled`, from the same spec and weights.
 
     Raises ConfigError for a spec whose sizes do not fit, ModelError for a weight that is missing.
     """
 
     def __init__(
-        self, spec: ClassifierSpec, weights: Weights, *, precision: Precision = "float32"
+        self,
+        spec: ClassifierSpec | RegressorSpec,
+        weights: Weights,
+        *,
+        precision: Precision = "float32",
     ) -> None:
         check_network(spec)
         self.spec = spec
-        self.embedding = take(weights, "embedding.weight", (spec.vocab_size, spec.embedding_size))
+        self.read = Reader(spec, weights)
         with part_of_model("recurrent"):
             self.recurrent = Recurrent(
                 spec.recurrent, under(weights, "recurrent"), precision=precision
@@ -33,39 +65,88 @@ class ClassifierNetwork:
         if spec.attention is not None:
             with part_of_model("pooling"):
                 self.pooling = AttentionPooling(spec.attention, weights, "pooling.")
-        self.output = Linear(weights, "output", spec.recurrent.output_size, spec.num_classes)
+        self.output = Linear(weights, "output", spec.recurrent.output_size, spec.num_outputs)
         self.weights = kept(weights, recurrent=self.recurrent)
 
-    def logits(self, tokens: Array, lengths: Array) -> Array:
-        """Map tokens [N, T] with lengths [N] of 1 or more to logits [N, C]."""
-        return self.classify(tokens, lengths)[0]
+    def outputs(self, inputs: Array, lengths: Array) -> tuple[Array, Array | None]:
+        """Return outputs [N, C] of tokens [N, T] or frames [N, T, I] with lengths [N] of 1 or more.
 
-    def probabilities(self, tokens: Array, lengths: Array) -> Array:
-        """Return p(class | tokens), [N, C]; rows sum to 1."""
-        return softmax(self.logits(tokens, lengths))
-
-    def attention(self, tokens: Array, lengths: Array) -> Array:
-        """Return each step's share in the pooled vector, [N, T]; rows sum to 1.
-
-        Raises ValueError where the classifier pools without attention.
+        With attention pooling its weights [N, T] come with them, else None.
         """
-        weights = self.classify(tokens, lengths)[1]
-        if weights is None:
-            raise ValueError(
-                f"this classifier pools by {self.spec.pooling!r} and has no attention weights"
-            )
-        return weights
-
-    def classify(self, tokens: Array, lengths: Array) -> tuple[Array, Array | None]:
-        """Return logits [N, C] and, with attention pooling, its weights [N, T], in one pass."""
-        y, state = self.recurrent(self.embedding[tokens], lengths=lengths)
+        y, state = self.recurrent(self.read(inputs), lengths=lengths)
         if self.pooling is not None:
             pooled, weights = self.pooling(y, lengths)
             return self.output(pooled), weights
         return self.output(_pool(self.spec, y, state, lengths)), None
 
+    def attention(self, inputs: Array, lengths: Array) -> Array:
+        """Return each step's share in the pooled vector, [N, T]; rows sum to 1.
 
-def _pool(spec: ClassifierSpec, y: Array, state: Any, lengths: Array) -> Array:
+        Raises ValueError where the network pools without attention.
+        """
+        weights = self.outputs(inputs, lengths)[1]
+        if weights is None:
+            raise ValueError(
+                f"this network pools by {self.spec.pooling!r} and has no attention weights"
+            )
+        return weights
+
+
+class ClassifierNetwork(PooledNetwork):
+    """The numpy twin of `unrolled.nn.heads.Classifier`; `thresholds` [C] with several labels."""
+
+    def __init__(
+        self, spec: ClassifierSpec, weights: Weights, *, precision: Precision = "float32"
+    ) -> None:
+        super().__init__(spec, weights, precision=precision)
+        self.spec: ClassifierSpec = spec
+        self.thresholds: Array | None = None
+        if spec.multi_label:
+            self.thresholds = take(weights, "thresholds", (spec.num_classes,))
+
+    def logits(self, inputs: Array, lengths: Array) -> Array:
+        """Return logits [N, C]; inputs as in `outputs`."""
+        return self.outputs(inputs, lengths)[0]
+
+    def shares(self, logits: Array) -> Array:
+        """Return the probabilities that logits [..., C] mean: softmax, or sigmoid a label."""
+        if self.spec.multi_label:
+            found: Array = 0.5 * (1 + np.tanh(0.5 * logits))
+            return found
+        return softmax(logits)
+
+    def probabilities(self, inputs: Array, lengths: Array) -> Array:
+        """Return p(class | inputs), [N, C]; rows sum to 1 but for several labels."""
+        return self.shares(self.logits(inputs, lengths))
+
+    def classify(self, inputs: Array, lengths: Array) -> tuple[Array, Array | None]:
+        """Return logits [N, C] and, with attention pooling, its weights [N, T], in one pass."""
+        return self.outputs(inputs, lengths)
+
+
+class RegressorNetwork(PooledNetwork):
+    """The numpy twin of `unrolled.nn.heads.Regressor`."""
+
+    def __init__(
+        self, spec: RegressorSpec, weights: Weights, *, precision: Precision = "float32"
+    ) -> None:
+        super().__init__(spec, weights, precision=precision)
+        self.spec: RegressorSpec = spec
+        width = (spec.num_targets,)
+        self.mean = take(weights, "targets.mean", width)
+        self.scale = take(weights, "targets.scale", width)
+
+    def undo(self, outputs: Array) -> Array:
+        """Return outputs [..., K] on the scale of the targets."""
+        found: Array = outputs * self.scale + self.mean
+        return found
+
+    def predict(self, inputs: Array, lengths: Array) -> Array:
+        """Return the targets [N, K], on their own scale; inputs as in `outputs`."""
+        return self.undo(self.outputs(inputs, lengths)[0])
+
+
+def _pool(spec: PooledSpec, y: Array, state: Any, lengths: Array) -> Array:
     if spec.pooling == "last":
         return last_output(spec.recurrent, state)
     if spec.pooling == "mean":

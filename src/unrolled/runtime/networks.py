@@ -101,7 +101,7 @@ class TranslatorNetwork:
         if spec.attention is not None:
             with part_of_model("attention"):
                 self.attention = Attention(spec.attention, weights, "attention.")
-        self.bridge_h, self.bridge_c = _bridge(spec, weights)
+        self.bridge_h, self.bridge_c = bridge(spec.encoder, spec.decoder, weights)
         self.readout = Linear(weights, "readout", readout_input_size(spec), spec.readout_size)
         self.output = Linear(weights, "output", spec.readout_size, spec.target_vocab_size)
         self.weights = kept(weights, encoder=self.encoder, decoder=self.decoder)
@@ -121,8 +121,8 @@ class TranslatorNetwork:
         encoder, decoder = self.spec.encoder, self.spec.decoder
         h_n, c_n = encoded if encoder.cell == "lstm" else (encoded, None)
         read_h = np.concatenate(tuple(last_layer(encoder, h_n)), axis=-1)
-        layers = range(decoder.num_layers)
-        h = _split(np.tanh(self.bridge_h(read_h)), [decoder.state_size(layer) for layer in layers])
+        widths = [decoder.state_size(layer) for layer in range(decoder.num_layers)]
+        h = split_states(np.tanh(self.bridge_h(read_h)), widths)
         readout = None
         if self.spec.input_feeding:
             readout = np.zeros((len(read_h), self.spec.readout_size), dtype=read_h.dtype)
@@ -131,7 +131,7 @@ class TranslatorNetwork:
         read_c = read_h
         if c_n is not None:
             read_c = np.concatenate(tuple(last_layer(encoder, c_n)), axis=-1)
-        c = _split(self.bridge_c(read_c), list(decoder.hidden_sizes))
+        c = split_states(self.bridge_c(read_c), list(decoder.hidden_sizes))
         return DecoderState((h, c), readout)
 
     def step(self, tokens: Array, state: DecoderState, memory: Memory) -> Step:
@@ -197,8 +197,10 @@ class TranslatorNetwork:
         return self.teacher_forced(source, lengths, target_in, target_lengths).log_probs
 
 
-def _bridge(spec: TranslatorSpec, weights: Weights) -> tuple[Linear, Linear | None]:
-    encoder, decoder = spec.encoder, spec.decoder
+def bridge(
+    encoder: RecurrentSpec, decoder: RecurrentSpec, weights: Weights
+) -> tuple[Linear, Linear | None]:
+    """Return what makes the decoder's first h, and c for LSTM, from the encoder's last states."""
     last, directions = encoder.num_layers - 1, encoder.num_directions
     read = directions * encoder.state_size(last)
     h_sizes = sum(decoder.state_size(layer) for layer in range(decoder.num_layers))
@@ -210,7 +212,7 @@ def _bridge(spec: TranslatorSpec, weights: Weights) -> tuple[Linear, Linear | No
     return bridge_h, Linear(weights, "bridge.c", read, sum(decoder.hidden_sizes))
 
 
-def _split(states: Array, sizes: list[int]) -> Array | tuple[Array, ...]:
+def split_states(states: Array, sizes: list[int]) -> Array | tuple[Array, ...]:
     """Cut [N, sum of H_l] into [L, N, H], or a tuple of [1, N, H_l] where widths differ."""
     parts = np.split(states, np.cumsum(sizes)[:-1], axis=-1)
     if len(set(sizes)) == 1:

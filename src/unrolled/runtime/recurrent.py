@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled.runtime import layer as engine
+from unrolled.runtime.episodes import by_episodes, mask_of
 from unrolled.runtime.layer import Array
 from unrolled.runtime.lookahead import LookaheadSession
 from unrolled.runtime.operator import (
@@ -120,13 +121,16 @@ class Recurrent:
         x: ArrayLike,
         state: State | None = None,
         lengths: Sequence[int] | NDArray[np.integer] | None = None,
+        *,
+        reset: ArrayLike | None = None,
     ) -> tuple[Array, State]:
         """Run the stack over x [N, T, I] and return y [N, T, out] and the last state.
 
         `lengths` [N] in 0..T, in any order, end each row: y is zero past it and the state is each
         row's own last. `state` is h [L*D, N, P], for LSTM (h, c) with c [L*D, N, H]; a tuple of
-        [D, N, H_l] in place of each where widths differ. Left out, it is zero or learned. Raises
-        ValueError for what does not fit.
+        [D, N, H_l] in place of each where widths differ. Left out, it is zero or learned. Where
+        `reset` [N, T], of booleans, is true, a row begins anew before that step, as in
+        `unrolled.nn`. Raises ValueError for what does not fit.
         """
         spec = self.spec
         values = np.asarray(x, dtype=self.dtype)
@@ -136,13 +140,28 @@ class Recurrent:
                 f"got {list(values.shape)}"
             )
         ends = _check_lengths(lengths, *values.shape[:2])
-        h, c = self._split(state, len(values))
+        rows, steps, _ = values.shape
+        h, c = self._split(state, rows)
+        if reset is None:
+            return self._closed(*self._run(values, h, c, ends))
+        mask = mask_of(reset, rows, steps)
+        return self._closed(
+            *by_episodes(self._run, values, (h, c), self._split(None, 1), ends, mask)
+        )
+
+    def _closed(self, y: Array, h: list[Array], c: list[Array]) -> tuple[Array, State]:
+        return y, self._join(h, c)
+
+    def _run(
+        self, values: Array, h: list[Array], c: list[Array], ends: NDArray[np.int64] | None
+    ) -> tuple[Array, list[Array], list[Array]]:
+        """Run every layer: outputs, and the last h and c of each in the place of the first."""
         for k, layer in enumerate(self._layers):
             y, h[k], c_k = engine.run(layer, values, h[k], c[k] if c else None, ends)
             if c_k is not None:
                 c[k] = c_k
             values = self._merged(k, y, values)
-        return values, self._join(h, c)
+        return values, h, c
 
     def _merged(self, k: int, y: Array, x: Array) -> Array:
         """Return what layer k gives the next one: its directions as one, its input added."""

@@ -1,29 +1,29 @@
-"""A classifier that reads one text piece by piece and says after each what it thinks so far."""
+"""A classifier that reads one sequence piece by piece and says after each what it thinks."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unrolled.errors import DataError, ModelError
-from unrolled.runtime.attention import softmax
 from unrolled.runtime.heads import ClassifierNetwork, last_output
+from unrolled.runtime.reading import check_frames
 from unrolled.runtime.rows import to_state
 from unrolled.runtime.state import SessionState, fingerprint
 from unrolled.runtime.weights import Array
 
 if TYPE_CHECKING:
-    from unrolled.runtime.model import ClassifierModel
+    from unrolled.runtime.pooled_model import ClassifierModel
 
 
 class ClassifierSession:
-    """One text, read as it arrives; `model.stream()` makes it.
+    """One text, or one sequence of frames, read as it arrives; `model.stream()` makes it.
 
-    After each piece the probabilities are those of the whole text so far, at the cost of the piece
-    alone: mean, maximum and attention are kept as running sums. A text may be longer than the model
-    cuts whole texts to. Raises ModelError where the classifier reads in both directions.
+    After each piece the probabilities are those of all that came so far, at the cost of the piece
+    alone: mean, maximum and attention are kept as running sums. A sequence may be longer than the
+    model cuts whole ones to. Raises ModelError where the classifier reads in both directions.
     """
 
     def __init__(self, model: ClassifierModel) -> None:
@@ -39,7 +39,7 @@ class ClassifierSession:
         self.reset()
 
     def reset(self) -> None:
-        """Begin with another text."""
+        """Begin with another sequence."""
         self._session.reset()
         dtype = self._network.recurrent.dtype
         lowest = -np.inf if self._network.spec.pooling == "max" else 0
@@ -48,30 +48,39 @@ class ClassifierSession:
         self._total, self._peak = dtype.type(0), dtype.type(-np.inf)
         self.units_read = 0
 
-    def step(self, text: str) -> Array:
-        """Read on and return the probability of each class, [C], for all of the text so far.
+    def step(self, piece: Any) -> Array:
+        """Read on and return the probability of each class, [C], for all that came so far.
 
-        A piece holds whole units: words where the model reads words. Raises DataError where the
-        text is still empty.
+        A piece of text holds whole units: words where the model reads words. Of frames it is one
+        [I] or several [T, I]. Raises DataError where the text is still empty, and for frames of
+        another width or not finite.
         """
-        ids = self.model.vocabulary.encode(text)
-        if ids:
-            self._add(self._session.run(self._network.embedding[ids]))
-            self.units_read += len(ids)
+        read = self._read(piece)
+        if len(read):
+            self._add(self._session.run(self._network.read(read)))
+            self.units_read += len(read)
         return self.probabilities
+
+    def _read(self, piece: Any) -> Any:
+        vocabulary, spec = self.model.vocabulary, self._network.spec
+        if vocabulary is not None:
+            return vocabulary.encode(piece)
+        frames = np.atleast_2d(np.asarray(piece))
+        where, masks = f"frames from {self.units_read + 1} on", spec.mask_missing
+        return check_frames(frames, spec.frame_size, where, mask_missing=masks)
 
     @property
     def probabilities(self) -> Array:
         """The probability of each class, [C]; raises DataError before the first unit."""
         if not self.units_read:
             raise DataError("the text is empty so far; expected at least one unit to read")
-        found: Array = softmax(self._network.output(self._summary()[None]))[0]
+        found: Array = self._network.shares(self._network.output(self._summary()[None]))[0]
         return found
 
     @property
-    def label(self) -> str:
-        """The likeliest label so far; raises DataError before the first unit."""
-        return self.model.labels.label(int(self.probabilities.argmax()))
+    def label(self) -> Any:
+        """The likeliest label so far, or the tuple of labels; DataError before the first unit."""
+        return self.model.label_of(self.probabilities)
 
     def fork(self) -> ClassifierSession:
         """Return another session that goes on from here; the two do not touch each other."""
@@ -124,7 +133,7 @@ class ClassifierSession:
 
 def _mark(network: ClassifierNetwork) -> str:
     """Return the fingerprint of everything that a text passes on its way to the classes."""
-    parts = {"embedding": network.embedding}
+    parts = dict(network.read.arrays)
     parts |= {f"recurrent.{name}": value for name, value in network.recurrent.weights.items()}
     parts |= {"output.weight": network.output.weight, "output.bias": network.output.bias}
     if network.pooling is not None:

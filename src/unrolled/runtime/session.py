@@ -80,16 +80,24 @@ class SessionPool:
         return np.array([session.row for session in sessions], np.int64)
 
     def step(
-        self, x: ArrayLike, sessions: Sequence[Session] | Rows, out: Array | None = None
+        self,
+        x: ArrayLike,
+        sessions: Sequence[Session] | Rows,
+        out: Array | None = None,
+        *,
+        reset: ArrayLike | None = None,
     ) -> Array:
         """Advance K sessions by one frame: x [K, I] -> y [K, P]; row k of x is for session k.
 
-        `sessions` are sessions of this pool or, faster, what `rows` returned for them. Raises
-        ValueError for shapes that do not fit and for sessions that are closed or given twice.
+        `sessions` are sessions of this pool or, faster, what `rows` returned for them. Where
+        `reset` [K] is true a session begins anew before it reads. Raises ValueError for shapes that
+        do not fit and for sessions that are closed or given twice.
         """
         rows = sessions if isinstance(sessions, np.ndarray) else self.rows(sessions)
         if not self._open[rows].all():
             raise ValueError("one of the sessions is closed")
+        if reset is not None:
+            self.restart_where(reset, rows)
         return self.advance(x, rows, out)
 
     def advance(self, x: ArrayLike, rows: Rows | None, out: Array | None) -> Array:
@@ -118,6 +126,19 @@ class SessionPool:
     def restart(self, rows: Rows | None) -> None:
         """Set the state of these rows, or of all, to where the layer begins."""
         self.write(rows, self._first)
+
+    def restart_where(self, reset: ArrayLike, rows: Rows | None) -> None:
+        """Restart those of the rows, or of all, where `reset` [K] is true.
+
+        Raises ValueError where it is not as many booleans.
+        """
+        chosen = np.arange(len(self._block)) if rows is None else rows
+        mask = np.asarray(reset)
+        if mask.dtype != bool or mask.shape not in {(len(chosen),), ()}:
+            raise ValueError(
+                f"reset must be [{len(chosen)}] booleans, got {mask.dtype} {list(mask.shape)}"
+            )
+        self.restart(chosen[np.broadcast_to(mask, len(chosen))])
 
     def release(self, row: int) -> None:
         """Take back the row of a session that closes."""
@@ -149,18 +170,24 @@ class Session:
         """N, how many streams advance together."""
         return self.pool.capacity if self.row is None else 1
 
-    def step(self, x: ArrayLike, out: Array | None = None) -> Array:
+    def step(
+        self, x: ArrayLike, out: Array | None = None, *, reset: ArrayLike | None = None
+    ) -> Array:
         """Read one frame: x [I] -> y [P], or [N, I] -> [N, P]; `out`, where given, receives y.
 
-        Raises ValueError for shapes that do not fit and where the session is closed.
+        Where `reset`, [N] or one boolean, is true a stream begins anew before it reads. Raises
+        ValueError for shapes that do not fit and where the session is closed.
         """
         self._check_open()
+        if reset is not None:
+            self.pool.restart_where(reset, self._rows)
         return self.pool.advance(x, self._rows, out)
 
-    def run(self, x: ArrayLike) -> Array:
+    def run(self, x: ArrayLike, *, reset: ArrayLike | None = None) -> Array:
         """Read a chunk of T frames: x [T, I] -> y [T, P], or [N, T, I] -> [N, T, P]. T may be 0.
 
-        Raises ValueError for shapes that do not fit and where the session is closed.
+        Where `reset`, [T] or [N, T], is true a stream begins anew before that frame. Raises
+        ValueError for shapes that do not fit and where the session is closed.
         """
         self._check_open()
         layer = self.pool.layer
@@ -179,7 +206,8 @@ class Session:
             y = np.empty((*values.shape[:2], layer.spec.output_size), layer.dtype)
             return y[0] if single else y
         held = self.pool.read(self._rows)
-        y, state = layer(values, to_state(layer.spec, held))
+        mask = np.asarray(reset)[None] if reset is not None and single else reset
+        y, state = layer(values, to_state(layer.spec, held), reset=mask)
         self.pool.write(self._rows, to_rows(layer.spec, state))
         return y[0] if single else y
 

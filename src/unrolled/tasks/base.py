@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,8 @@ class Run:
     """Where a training run writes, how it reports, and whether it continues an earlier one.
 
     Without `out` nothing is written: the model lives in memory only. `notify` is told what a user
-    should know about the data, such as sequences that were cut.
+    should know about the data, such as sequences that were cut. With `watch` the gradients' way
+    back through time is recorded, and `watch` gets each epoch's record (`unrolled.train.flow`).
     """
 
     out: Path | None = None
@@ -39,6 +41,7 @@ class Run:
     overwrite: bool = False
     watchers: Sequence[Watcher] = field(default_factory=tuple)
     notify: Callable[[str], None] = warnings.warn
+    watch: Callable[[dict[str, Any]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,19 +86,36 @@ class Plan:
         return Artifact(self.config(), weights, self.vocabularies, metrics or {}, Path())
 
 
-def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
+def execute(
+    plan: Plan,
+    run: Run,
+    make_job: Callable[..., Job],
+    describe: Callable[[Artifact], dict[str, Any]] | None = None,
+) -> Artifact:
     """Claim the folder, train, and leave the best model in it with its metrics and log.
 
-    `make_job(keep=..., recall=...)` builds the loop's job once the folder is known to be ours.
+    `make_job(keep=..., recall=...)` builds the loop's job once the folder is known to be ours;
+    `describe` gives further metrics of the best model, such as its confusion matrix. Raises
+    ModelError where the folder holds another model or another run is writing to it.
     """
-    from unrolled.train.loop import fit
-
-    if run.out is not None:
-        artifact.claim(run.out, overwrite=run.overwrite, resume=run.resume)
+    if run.out is None:
+        if run.resume:
+            raise ConfigError("resume needs the model folder of the run that it continues")
+        return _train(plan, run, make_job, describe)
+    artifact.claim(run.out, overwrite=run.overwrite, resume=run.resume)
+    with artifact.only_writer(run.out):
         if run.overwrite and not run.resume:
             (run.out / "training" / "last.safetensors").unlink(missing_ok=True)
-    elif run.resume:
-        raise ConfigError("resume needs the model folder of the run that it continues")
+        return _train(plan, run, make_job, describe)
+
+
+def _train(
+    plan: Plan,
+    run: Run,
+    make_job: Callable[..., Job],
+    describe: Callable[[Artifact], dict[str, Any]] | None,
+) -> Artifact:
+    from unrolled.train.loop import fit
 
     def keep(weights: Weights, metrics: dict[str, Any]) -> None:
         if run.out is not None:
@@ -105,14 +125,17 @@ def execute(plan: Plan, run: Run, make_job: Callable[..., Job]) -> Artifact:
         assert run.out is not None
         return dict(artifact.load(run.out).weights)
 
+    job = make_job(keep=keep, recall=recall)
     outcome = fit(
-        make_job(keep=keep, recall=recall),
+        job,
         plan.training,
-        watchers=(*run.watchers, *_log_watchers(plan, run)),
+        watchers=(*run.watchers, *_log_watchers(plan, run), *_flow_watchers(job, run)),
         folder=run.out,
         resume=run.resume,
     )
     metrics = _final_metrics(outcome)
+    if describe is not None:
+        metrics |= describe(plan.artifact(outcome.weights))
     if run.out is None:
         return plan.artifact(outcome.weights, metrics)
     config = _store(run.out, plan, outcome.weights, metrics)
@@ -183,12 +206,12 @@ def _store(
 
 
 def _final_metrics(outcome: Outcome) -> dict[str, Any]:
-    best = next(r for r in outcome.log if r["epoch"] == outcome.best_epoch)
+    best = next(r for r in reversed(outcome.log) if r["best"])
     of_the_loop = ("seconds", "best", "step", "lr", "gradient_norm", "clipped_share")
     return {
         **{k: v for k, v in best.items() if k not in of_the_loop},
         "train_seconds": round(outcome.seconds, 3),
-        "epochs_run": len(outcome.log),
+        "epochs_run": math.ceil(outcome.log[-1]["epoch"]),
     }
 
 
@@ -201,6 +224,14 @@ def _log_watchers(plan: Plan, run: Run) -> list[Watcher]:
     if plan.training.tensorboard:
         watchers.append(TensorBoard(run.out))
     return watchers
+
+
+def _flow_watchers(job: Job, run: Run) -> list[Watcher]:
+    if run.watch is None:
+        return []
+    from unrolled.train.flow import FlowWatch
+
+    return [FlowWatch(job.model, run.watch, run.out)]
 
 
 class Estimator:
@@ -265,15 +296,17 @@ class Estimator:
         from sklearn.utils import (  # type: ignore[import-untyped]
             ClassifierTags,
             InputTags,
+            RegressorTags,
             Tags,
             TargetTags,
         )
 
-        classifies = self.task == "classify"
+        classifies, regresses = self.task == "classify", self.task == "regress"
         return Tags(
-            estimator_type="classifier" if classifies else None,
+            estimator_type="classifier" if classifies else "regressor" if regresses else None,
             target_tags=TargetTags(required=True),
             classifier_tags=ClassifierTags() if classifies else None,
+            regressor_tags=RegressorTags() if regresses else None,
             input_tags=InputTags(one_d_array=True, two_d_array=False, string=True),
         )
 
@@ -283,6 +316,8 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "task"):
+            return
         keyword = inspect.Parameter.KEYWORD_ONLY
         cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [

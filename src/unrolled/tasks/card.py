@@ -11,7 +11,13 @@ DESCRIPTIONS = {
     "classify": "reads a sequence and names its class",
     "translate": "reads one sequence and writes another",
     "tag": "reads a sequence and tags every step of it",
+    "regress": "reads a sequence and gives numbers for it",
+    "generate": "reads a sequence and says what comes next",
+    "forecast": "reads the past of series and tells their next values",
 }
+
+
+CALLS = {"forecast": "model.predict(frame, level=[80, 95])"}
 
 
 def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
@@ -22,7 +28,10 @@ def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     )
     made = ", ".join(f"{name} {version}" for name, version in config.versions.items())
-    training = config.training
+    training, frames = config.training, config.data.frames
+    read = frames.features if frames is not None else (config.data.source,)
+    columns = ", ".join(f"`{name}`" for name in read)
+    call = CALLS.get(config.task, 'model.predict(["..."])')
     return f"""---
 library_name: unrolled
 tags: [recurrent, {config.task}]
@@ -30,7 +39,7 @@ tags: [recurrent, {config.task}]
 
 # A model that {DESCRIPTIONS[config.task]}
 
-Trained by `unrolled train {config.task}` on the columns `{config.data.source}` and
+Trained by `unrolled train {config.task}` on the columns {columns} and
 `{config.data.target}`.
 
 ## Validation
@@ -47,7 +56,7 @@ Rates are fractions. The data that they were measured on was held out from train
 import unrolled
 
 model = unrolled.load("this-folder")
-model.predict(["..."])
+{call}
 ```
 
 No training framework is needed to run it.

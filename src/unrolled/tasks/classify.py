@@ -1,290 +1,277 @@
-"""Classify: a whole sequence to one of several labels (many to one).
+"""Classify: a whole sequence to one of several labels, or to some of them (many to one).
 
 Training needs the `train` extra; a fitted classifier predicts without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.artifact import Artifact
-from unrolled.data.batch import Batch, buckets, classification_batch
-from unrolled.data.split import split as split_keys
-from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
-from unrolled.errors import DataError
-from unrolled.options import ClassifyOptions, recurrent_spec, resolve_tokens
+from unrolled.data.examples import Examples
+from unrolled.data.shards import Shards, Source
+from unrolled.data.vocab import LabelVocabulary, Vocabulary
+from unrolled.errors import ConfigError, DataError, did_you_mean
+from unrolled.options import ClassifyOptions
 from unrolled.runtime.model import ClassifierModel
-from unrolled.spec import (
-    AttentionSpec,
-    ClassifierSpec,
-    DataSpec,
-    TrainSpec,
-    VocabularySpec,
-)
-from unrolled.tasks.base import Estimator, Plan, Run, cut, execute, hash_texts, hide_tokens
+from unrolled.spec import ClassifierSpec, DataSpec, LabelsSpec, TrainSpec
+from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.evaluate import evaluate_classifier
-from unrolled.tasks.inputs import Values, check_lengths, read_labels, read_texts, second
+from unrolled.tasks.pooled import (
+    content_hash,
+    each,
+    frame_moments,
+    limited,
+    make_job,
+    read_as,
+    replace_struct,
+    scale_frames,
+    sources,
+    trunk,
+    with_hashes,
+)
+from unrolled.train.metrics import best_thresholds, label_metrics
 
 if TYPE_CHECKING:
-    from unrolled.train.loop import Job, Score, Weights
+    from unrolled.train.loop import Score, Weights
+
+__all__ = ["Examples", "train"]
+
+# A confusion matrix of more classes is not kept with the model: it grows with their square.
+MOST_CONFUSED = 200
 
 
 @dataclass(frozen=True)
-class Examples:
-    """Texts with their labels; `name` and `rows` (else counted) say where each came from."""
+class Labels:
+    """The labels of the training data: their vocabulary, and how many examples have each."""
 
-    texts: Sequence[str]
-    labels: Sequence[str]
-    name: str = "the training data"
-    rows: Sequence[int] = ()
+    names: LabelVocabulary
+    counts: Counter[str]
+    examples: int
+    several: bool
 
-    def __len__(self) -> int:
-        return len(self.texts)
+    def encode(self, examples: Examples) -> NDArray[Any]:
+        """Return classes [N], or with several labels 0 and 1 [N, C] as float32."""
+        if not self.several:
+            return self.names.encode(examples.targets, examples.where)
+        return hot(self.names, examples)
 
-    def take(self, indices: Iterable[int]) -> Examples:
-        """Return the examples at `indices`."""
-        chosen = list(indices)
-        rows = self.rows or range(1, len(self) + 1)
-        return Examples(
-            [self.texts[i] for i in chosen],
-            [self.labels[i] for i in chosen],
-            self.name,
-            [rows[i] for i in chosen],
-        )
 
-    def where(self, i: int) -> str:
-        """Return where example `i` is: `"reviews.csv, row 7"`."""
-        return f"{self.name}, row {self.rows[i] if self.rows else i + 1}"
+def hot(names: LabelVocabulary, examples: Examples) -> NDArray[np.float32]:
+    """Return 1 for each label that an example has, else 0, [N, C]; DataError for an unknown one."""
+    found = np.zeros((len(examples), len(names)), dtype=np.float32)
+    for i, given in enumerate(examples.targets):
+        for label in given:
+            found[i, names.index(label, where=examples.where(i))] = 1
+    return found
 
 
 def train(
-    examples: Examples,
+    examples: Examples | Shards,
     options: ClassifyOptions,
     training: TrainSpec,
     *,
     validation: Examples | None = None,
+    data: DataSpec | None = None,
     run: Run | None = None,
 ) -> Artifact:
     """Train a classifier and return the best model by validation accuracy, then log loss.
 
-    Without `validation`, `training.validation_fraction` of the distinct texts are held out. Raises
-    DataError for data that cannot be trained on: one class only, or a validation label never seen.
+    With several labels an example, by micro F1 at the best thresholds, then log loss. Without
+    `validation`, `training.validation_fraction` of the distinct inputs are held out. `data` says
+    how the files were read. Raises DataError for data that cannot be trained on: one class only, or
+    a validation label never seen; ConfigError for options that contradict each other.
     """
     run = run or Run()
-    known = sorted(set(examples.labels))
-    if len(known) < 2:
+    if options.multi_label and training.label_smoothing > 0:
+        raise ConfigError("label_smoothing spreads over classes; with multi_label there are none")
+    if not isinstance(examples, Shards):
+        check_classes(Counter(_flat(examples, options.multi_label)), examples.name, options)
+    given = validation
+    source, validation = sources(examples, validation, training)
+    labels = read_labels(source, validation if given is None else None, options)
+    if given is not None:
+        labels.encode(given)
+    data = data or DataSpec(source=options.text, target=options.label)
+    data, vocabulary = read_as(source, data, options)
+    weights = class_weights(options.class_weights, labels)
+    how = LabelsSpec(
+        several=options.multi_label, separator=options.label_separator, class_weights=weights
+    )
+    plan = make_plan(
+        source, labels, vocabulary, options, training, replace_struct(data, labels=how)
+    )
+    plan = with_hashes(plan, given)
+    moments = None if vocabulary is not None else frame_moments(source)
+
+    def job(**hooks: Any) -> Any:
+        return make_job(
+            plan,
+            source,
+            labels.encode,
+            run,
+            criterion=_criterion(plan, training.label_smoothing),
+            prepare=lambda model: scale_frames(model, moments),
+            validate=_validation(plan, limited(validation, training)),
+            **hooks,
+        )
+
+    return execute(plan, run, job, lambda found: _details(found, validation))
+
+
+def _flat(examples: Examples, several: bool) -> list[str]:
+    if several:
+        return [label for given in examples.targets for label in given]
+    return list(examples.targets)
+
+
+def check_classes(counts: Counter[str], name: str, options: ClassifyOptions) -> None:
+    """Raise DataError where there are fewer labels than can be learned."""
+    known = sorted(counts)
+    if len(known) < (1 if options.multi_label else 2):
         only = f"only {known[0]!r}" if known else "none"
-        raise DataError(f"{examples.name}: needs at least two different labels, found {only}")
-    data_hash = hash_texts(examples.texts, examples.labels)
-    labels = LabelVocabulary.build(examples.labels)
-    validation_hash = ""
-    if validation is None:
-        keep, held = split_keys(examples.texts, training.validation_fraction, training.seed)
-        examples, validation = examples.take(keep), examples.take(held)
-    else:
-        labels.encode(validation.labels, validation.where)
-        validation_hash = hash_texts(validation.texts, validation.labels)
-    plan = make_plan(examples, labels, options, training, data_hash)
-    plan = replace(plan, validation_hash=validation_hash)
-    return execute(plan, run, lambda **hooks: make_job(plan, examples, validation, run, **hooks))
+        least = "at least one label" if options.multi_label else "at least two different labels"
+        raise DataError(f"{name}: needs {least}, found {only}")
+
+
+def read_labels(source: Source, held: Examples | None, options: ClassifyOptions) -> Labels:
+    """Count the labels of all shards; those that were held out of them count as known, too."""
+    several = options.multi_label
+    counts: Counter[str] = Counter()
+    total = 0
+    for examples in each(source):
+        counts.update(_flat(examples, several))
+        total += len(examples)
+    known = set(counts) | set(_flat(held, several) if held is not None else ())
+    check_classes(Counter(known), source.name, options)
+    names = LabelVocabulary.build(known) if len(known) > 1 else LabelVocabulary(tuple(known))
+    return Labels(names, counts, total, several)
+
+
+def class_weights(choice: str, labels: Labels) -> tuple[float, ...]:
+    """Return a weight a class, none for `none`.
+
+    `balanced` is n / (C n_c), with several labels (n - n_c) / n_c, for n_c of n examples;
+    `label=weight,...` gives its own, 1 where it gives none.
+    """
+    names, counts = labels.names.labels, labels.counts
+    if choice == "none":
+        return ()
+    if choice == "balanced":
+        n, size = labels.examples, len(names)
+        if labels.several:
+            return tuple(max(n - counts[c], 1) / max(counts[c], 1) for c in names)
+        return tuple(n / (size * max(counts[c], 1)) for c in names)
+    found = dict.fromkeys(names, 1.0)
+    for part in choice.split(","):
+        name, equals, text = part.strip().rpartition("=")
+        if not equals:
+            raise ConfigError(
+                f"class_weights = {choice!r}: expected none, balanced, or label=weight with commas "
+                "between"
+            )
+        if name not in found:
+            raise ConfigError(
+                f"class_weights: no label {name!r}; the labels are: {', '.join(names[:20])}."
+                f"{did_you_mean(name, names)}"
+            )
+        found[name] = _weight(name, text)
+    return tuple(found.values())
+
+
+def _weight(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < np.inf:
+        raise ConfigError(f"class_weights: {name}={text}: expected a number above 0")
+    return value
 
 
 def make_plan(
-    examples: Examples,
-    labels: LabelVocabulary,
+    source: Source,
+    labels: Labels,
+    vocabulary: Vocabulary | None,
     options: ClassifyOptions,
     training: TrainSpec,
-    data_hash: str,
+    data: DataSpec,
 ) -> Plan:
-    """Fix the vocabulary, the network and the reading of data from options and data."""
-    data = DataSpec(
-        source=options.text,
-        target=options.label,
-        source_vocabulary=VocabularySpec(
-            tokens=resolve_tokens(options.tokens, suggest_tokens(examples.texts)),
-            lowercase=options.lowercase,
-            min_count=options.min_count,
-            max_size=options.max_size,
-        ),
-        max_length=options.max_length,
+    """Fix the network from options and data."""
+    network = ClassifierSpec(
+        **trunk(options, data, vocabulary),
+        num_classes=len(labels.names),
+        multi_label=options.multi_label,
     )
-    vocabulary = Vocabulary.build(examples.texts, data.source_vocabulary)
+    vocabularies: dict[str, Vocabulary | LabelVocabulary] = {"target": labels.names}
+    if vocabulary is not None:
+        vocabularies = {"source": vocabulary, **vocabularies}
     return Plan(
         task="classify",
-        network=network_spec(options, len(vocabulary), len(labels)),
+        network=network,
         data=data,
         training=training,
-        vocabularies={"source": vocabulary, "target": labels},
-        data_hash=data_hash,
-        token_dropout=options.token_dropout,
+        vocabularies=vocabularies,
+        data_hash=content_hash(source),
+        token_dropout=options.token_dropout if vocabulary is not None else 0.0,
     )
 
 
-def network_spec(options: ClassifyOptions, vocab_size: int, num_classes: int) -> ClassifierSpec:
-    """Return the network that `options` describe."""
-    recurrent = recurrent_spec(options, input_size=options.embedding_size, layers=options.layers)
-    attention = None
-    if options.pooling == "attention":
-        width = recurrent.output_size
-        scored = options.attention in ("additive", "concat")
-        attention = AttentionSpec(
-            kind=options.attention,
-            query_size=width,
-            key_size=width,
-            size=(options.attention_size or options.hidden_size) if scored else 0,
-        )
-    return ClassifierSpec(
-        vocab_size=vocab_size,
-        embedding_size=options.embedding_size,
-        recurrent=recurrent,
-        num_classes=num_classes,
-        pooling=options.pooling,
-        attention=attention,
-        dropout=options.dropout,
-    )
-
-
-def make_job(
-    plan: Plan,
-    examples: Examples,
-    validation: Examples,
-    run: Run,
-    *,
-    keep: Callable[[Weights, dict[str, Any]], None],
-    recall: Callable[[], Weights],
-) -> Job:
-    """Return what the training loop needs: the model, its batches, its loss, its validation."""
-    from unrolled.nn.build import build
-    from unrolled.train.loop import Job, epoch_generator, seed_all
-
-    spec, training = plan.network, plan.training
-    assert isinstance(spec, ClassifierSpec)
-    vocabulary, names = plan.vocabularies["source"], plan.vocabularies["target"]
-    assert isinstance(vocabulary, Vocabulary)
-    assert isinstance(names, LabelVocabulary)
-    tokens = [vocabulary.encode(text) for text in examples.texts]
-    cut(tokens, plan.data.max_length, "texts", examples.where, run)
-    labels = names.encode(examples.labels, examples.where)
-    lengths = [len(ids) for ids in tokens]
-
-    def batches(epoch: int) -> list[Batch]:
-        order = buckets(
-            lengths,
-            batch_size=training.batch_size,
-            batch_tokens=training.batch_tokens,
-            generator=epoch_generator(training.seed, epoch),
-        )
-        return [classification_batch(tokens, labels, chosen) for chosen in order]
-
-    seed_all(training.seed)
-    return Job(
-        model=build(spec, engine=training.engine),
-        batches=batches,
-        loss=_loss(training.label_smoothing, plan.token_dropout),
-        validate=_validation(plan, validation),
-        keep=keep,
-        recall=recall,
-        signature=plan.signature(),
-    )
-
-
-def _loss(label_smoothing: float, token_dropout: float) -> Callable[..., Any]:
+def _criterion(plan: Plan, label_smoothing: float) -> Callable[[Any, Any], tuple[Any, float]]:
     import torch
 
-    from unrolled.train.losses import cross_entropy
+    from unrolled.train.losses import binary_cross_entropy, cross_entropy
 
-    def loss(model: Any, batch: Batch, share: float, generator: torch.Generator) -> Any:
-        assert batch.labels is not None
-        device = next(model.parameters()).device
-        tokens = hide_tokens(torch.from_numpy(batch.source), token_dropout, generator)
-        logits = model(tokens.to(device), torch.from_numpy(batch.source_lengths))
-        labels = torch.from_numpy(batch.labels).to(device)
-        return cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    spec, given = plan.network, plan.data.labels.class_weights
+    weights = torch.tensor(given) if given else None
 
-    return loss
+    def criterion(logits: Any, labels: Any) -> Any:
+        weigh = None if weights is None else weights.to(logits)
+        if isinstance(spec, ClassifierSpec) and spec.multi_label:
+            return binary_cross_entropy(logits, labels, weights=weigh)
+        return cross_entropy(logits, labels, label_smoothing=label_smoothing, weights=weigh)
+
+    return criterion
 
 
 def _validation(plan: Plan, examples: Examples) -> Callable[[Weights], Score]:
     """Score through the runtime: by accuracy, and by log loss where that is equal."""
     from unrolled.train.loop import Score
 
-    limit = plan.training.validation_limit
-    if 0 < limit < len(examples):
-        order = np.random.default_rng(plan.training.seed).permutation(len(examples))[:limit]
-        examples = examples.take(order)
-    where = [examples.where(i) for i in range(len(examples))]
+    names = plan.vocabularies["target"]
+    assert isinstance(names, LabelVocabulary)
+
+    def several(model: ClassifierModel) -> Score:
+        true = hot(names, examples)
+        shares = model.classify(examples.inputs).probabilities
+        thresholds = best_thresholds(shares, true)
+        found = label_metrics(shares, true, thresholds, names.labels)
+        metrics = {k: found[k] for k in ("micro_f1", "macro_f1", "exact_accuracy", "log_loss")}
+        rank = (-metrics["micro_f1"], metrics["log_loss"])
+        return Score(metrics, rank, {"thresholds": thresholds})
 
     def validate(weights: Weights) -> Score:
         model = ClassifierModel.from_artifact(plan.artifact(weights))
-        found = evaluate_classifier(model, examples.texts, examples.labels, where)
+        if model.multi_label:
+            return several(model)
+        found = evaluate_classifier(model, examples)
         metrics = {k: found[k] for k in ("accuracy", "macro_f1", "log_loss")}
         return Score(metrics, (-metrics["accuracy"], metrics["log_loss"]))
 
     return validate
 
 
-class Classifier(Estimator):
-    """Text classifier estimator: `fit(texts, labels)`, `predict(texts)`, `predict_proba(texts)`.
-
-    Texts and labels are sequences, arrays, series, or data frames: of a frame with several columns
-    those named by the parameters `text` and `label` are read, and y may be left out. Parameters are
-    those of `unrolled.options.ClassifyOptions` and `unrolled.spec.TrainSpec`. After `fit`:
-    `classes_`, `model_` (the runtime model), `artifact_`.
-    """
-
-    task = "classify"
-    _estimator_type = "classifier"
-
-    def fit(
-        self,
-        X: Values,
-        y: Values | None = None,
-        *,
-        validation: tuple[Values, Values] | None = None,
-        run: Run | None = None,
-    ) -> Self:
-        """Train on texts and labels. `validation` is used instead of a share held out.
-
-        Raises DataError for a text or label that is empty, missing or NaN, and one class only.
-        """
-        options, training = self._split_params()
-        examples, originals = self._examples(X, y, "the training data")
-        held = None
-        if validation is not None:
-            held, _ = self._examples(*validation, "the validation data")
-        self.artifact_ = train(examples, options, training, validation=held, run=run)
-        self.model_ = ClassifierModel.from_artifact(self.artifact_)
-        self.classes_ = np.array([originals[name] for name in self.model_.classes])
-        return self
-
-    def predict(self, X: Values | str) -> NDArray[Any]:
-        """Return the most probable label of each text, of the kind that `fit` was given."""
-        probabilities = self.predict_proba(X)
-        chosen: NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
-        return chosen
-
-    def predict_proba(self, X: Values | str) -> NDArray[Any]:
-        """Return probabilities [N, C], the columns in the order of `classes_`."""
-        self._fitted()
-        return self.model_.predict_proba(self._texts(X, "the texts"))
-
-    def score(self, X: Values, y: Values | None = None) -> float:
-        """Return the accuracy."""
-        self._fitted()
-        examples, _ = self._examples(X, y, "the data")
-        said = self.model_.predict(examples.texts)
-        return float(np.mean([a == b for a, b in zip(said, examples.labels, strict=True)]))
-
-    def _texts(self, X: Values | str, name: str) -> list[str]:
-        return read_texts([X] if isinstance(X, str) else X, self._params["text"], name=name)
-
-    def _examples(self, X: Values, y: Values | None, name: str) -> tuple[Examples, dict[str, Any]]:
-        texts, column = read_texts(X, self._params["text"], name=name), self._params["label"]
-        labels, originals = read_labels(second(X, y, column, name=name), column, name=name)
-        check_lengths(name, texts=texts, labels=labels)
-        return Examples(texts, labels, name), originals
+def _details(found: Artifact, validation: Examples) -> dict[str, Any]:
+    """Return what the best model does class by class on the validation data."""
+    model = ClassifierModel.from_artifact(found)
+    metrics = evaluate_classifier(model, validation)
+    kept = ["per_class"]
+    if len(model.classes) <= MOST_CONFUSED:
+        kept += ["confusion", "classes"]
+    return {name: metrics[name] for name in kept if name in metrics}

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import numpy as np
 
-from unrolled.data.read import labels, read_pairs, read_table, texts
+from unrolled.data import examples as pooled
+from unrolled.data.panel import Panel
+from unrolled.data.read import read_pairs, read_table, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.errors import DataError
-from unrolled.runtime.model import ClassifierModel, Model, TranslatorModel
+from unrolled.runtime.forecaster_model import ANSWER, ForecastModel
+from unrolled.runtime.generator_model import GeneratorModel
+from unrolled.runtime.model import ClassifierModel, Model, RegressorModel, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
-from unrolled.spec import VocabularySpec
-from unrolled.train.metrics import bleu, class_metrics, group_references, sequence_error_rates
+from unrolled.spec import DataSpec, VocabularySpec
+from unrolled.tasks.forecast_evaluate import evaluate_forecaster
+from unrolled.train.metrics import (
+    bleu,
+    class_metrics,
+    group_references,
+    label_metrics,
+    regression_metrics,
+    sequence_error_rates,
+)
 from unrolled.train.spans import span_metrics
 
 
@@ -26,7 +39,7 @@ class Labelled(NamedTuple):
     where: list[str]
 
 
-Examples = Labelled | Sequences
+Examples = Labelled | Sequences | pooled.Examples | Panel
 
 
 def read_examples(
@@ -38,17 +51,31 @@ def read_examples(
     target: str | None = None,
 ) -> Examples:
     """Read labelled data as the model was trained to; `data` may be `-` for standard input."""
+    if isinstance(model, GeneratorModel):
+        raise DataError(f"{data}: a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         return read_sentences(model, data, format=format, source=source, target=target)
+    if isinstance(model, ForecastModel):
+        return model.read(read_table(data, format=format))
     names = (source or model.config.data.source, target or model.config.data.target)
-    if isinstance(model, ClassifierModel):
-        table = read_table(data, columns=names, format=format)
-        wanted = labels(table, names[1])
-    else:
-        table = read_pairs(data, *names, format=format)
-        wanted = texts(table, names[1])
+    if isinstance(model, (ClassifierModel, RegressorModel)):
+        return pooled.read_examples(data, _reading(model, source, target), format=format)
+    table = read_pairs(data, *names, format=format)
     where = [table.where(i, names[1]) for i in range(len(table))]
-    return Labelled(texts(table, names[0]), wanted, where)
+    return Labelled(texts(table, names[0]), texts(table, names[1]), where)
+
+
+def _reading(
+    model: ClassifierModel | RegressorModel, source: str | None, target: str | None
+) -> DataSpec:
+    """Return how the model's files are read, with other columns where they are given."""
+    data = model.config.data
+    changes: dict[str, Any] = {"source": source} if source else {}
+    if target:
+        changes["target"] = target
+        if data.targets:
+            changes["targets"] = tuple(name.strip() for name in target.split(","))
+    return msgspec.structs.replace(data, **changes)
 
 
 def read_sentences(
@@ -83,39 +110,74 @@ def read_sentences(
 
 def evaluate_examples(model: Model, examples: Examples, *, beam: int = 1) -> dict[str, Any]:
     """Return the metrics of the model's task on what `read_examples` read for it."""
+    if isinstance(model, GeneratorModel):
+        raise DataError("a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         return evaluate_tagger(model, cast("Sequences", examples))
-    table = cast("Labelled", examples)
+    if isinstance(model, ForecastModel):
+        return evaluate_forecaster(model, cast("Panel", examples))
     if isinstance(model, ClassifierModel):
-        return evaluate_classifier(model, table.sources, table.targets, table.where)
+        return evaluate_classifier(model, cast("pooled.Examples", examples))
+    if isinstance(model, RegressorModel):
+        return evaluate_regressor(model, cast("pooled.Examples", examples))
+    table = cast("Labelled", examples)
     return evaluate_translator(model, table.sources, table.targets, beam=beam)
 
 
 def answers(model: Model, examples: Examples, *, beam: int = 1) -> list[Any]:
-    """Return the model's one answer to each example: a label, a text, or tags and the intent."""
+    """Return the model's one answer to each example: a label, a text, or tags and the intent.
+
+    A forecaster's are the values that come next, to three digits.
+    """
+    if isinstance(model, GeneratorModel):
+        raise DataError("a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
         found = model.tag(cast("Sequences", examples).inputs)
         tags = [best[0].tags for best in found.answers]
         intents = [None] * len(tags) if found.intents is None else [i.label for i in found.intents]
         return list(zip(tags, intents, strict=True))
-    sources = cast("Labelled", examples).sources
+    if isinstance(model, ForecastModel):
+        return [f"{value:.3g}" for value in model.answer(cast("Panel", examples))[ANSWER]]
     if isinstance(model, ClassifierModel):
-        return model.classify(sources).labels
+        return model.classify(cast("pooled.Examples", examples).inputs).labels
+    if isinstance(model, RegressorModel):
+        values, _ = model.regress(cast("pooled.Examples", examples).inputs)
+        return [tuple(f"{value:.3g}" for value in row) for row in values]
+    sources = cast("Labelled", examples).sources
     return [best[0].text for best in model.translate(sources, beam=beam).answers]
 
 
-def evaluate_classifier(
-    model: ClassifierModel, texts: Sequence[str], labels: Sequence[str], where: Sequence[str]
-) -> dict[str, Any]:
-    """Return accuracy, macro F1, log loss and confusion matrix.
+def evaluate_classifier(model: ClassifierModel, examples: pooled.Examples) -> dict[str, Any]:
+    """Return accuracy, macro F1, log loss, confusion matrix and each class's precision and recall.
 
-    `where` names the place of each example; a label the model does not know is a DataError there.
+    With several labels an example, micro and macro F1 and each label's. A label that the model does
+    not know is a DataError that names its place.
     """
     names: LabelVocabulary = model.labels
-    ids = [names.index(label, where=place) for label, place in zip(labels, where, strict=True)]
-    found = model.classify(list(texts))
-    metrics = class_metrics(found.probabilities, np.array(ids, dtype=np.int64), names.labels)
+    found = model.classify(examples.inputs)
+    if model.thresholds is None:
+        ids = names.encode(examples.targets, examples.where_answer)
+        metrics = class_metrics(found.probabilities, ids, names.labels)
+    else:
+        true = np.zeros((len(examples), len(names)))
+        for i, given in enumerate(examples.targets):
+            for label in given:
+                true[i, names.index(label, where=examples.where_answer(i))] = 1
+        metrics = label_metrics(found.probabilities, true, model.thresholds, names.labels)
     return {**metrics, "truncated": len(found.truncated)}
+
+
+def evaluate_regressor(model: RegressorModel, examples: pooled.Examples) -> dict[str, Any]:
+    """Return MAE, RMSE, R2 and Spearman's correlation, of several targets their means and each."""
+    values, truncated = model.regress(examples.inputs)
+    true = np.array(list(examples.targets), dtype=np.float64)
+    if true.shape[1] != len(model.targets):
+        raise DataError(
+            f"{examples.name}: {true.shape[1]} targets a sequence, the model's are "
+            f"{', '.join(model.targets)}"
+        )
+    metrics = regression_metrics(values, true, model.targets)
+    return {**metrics, "truncated": len(truncated)}
 
 
 def evaluate_translator(

@@ -1,7 +1,8 @@
 """Everything that a run needs to go on as if it had never stopped, in one safetensors file.
 
 Tensors: the weights (`model.`), the optimizer's moments (`optimizer.`), the averaged weights
-(`average.`) and torch's random state. Counters and the log travel as JSON in the file's metadata.
+(`average.`), what is carried from batch to batch (`carried.`) and torch's random state. Counters
+and the log travel as JSON in the file's metadata.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Counters(msgspec.Struct):
     seconds: float = 0.0
     lr: float = 0.0
     loss_sum: float = 0.0
-    loss_count: int = 0
+    loss_count: float = 0
     norm_sum: float = 0.0
     epoch_steps: int = 0
     epoch_clipped: int = 0
@@ -48,6 +49,7 @@ def pack(
     average: Mapping[str, Tensor] | None,
     counters: Counters,
     signature: str,
+    carried: Mapping[str, Tensor] | None = None,
 ) -> bytes:
     """Return a checkpoint as bytes. `signature` names the configuration it belongs to."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
@@ -57,6 +59,8 @@ def pack(
                 tensors[f"optimizer.{index}.{slot}"] = value
     for name, value in (average or {}).items():
         tensors[f"average.{name}"] = value
+    for name, value in (carried or {}).items():
+        tensors[f"carried.{name}"] = value
     tensors["random.torch"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -72,8 +76,9 @@ def restore(
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor] | None,
     signature: str,
+    carried: dict[str, Tensor] | None = None,
 ) -> Counters:
-    """Load a checkpoint into `model`, `optimizer`, `average` and torch's random state.
+    """Load a checkpoint into `model`, `optimizer`, `average`, `carried` and torch's random state.
 
     Raises ModelError where the file is missing, damaged or of another configuration.
     """
@@ -100,6 +105,10 @@ def restore(
     if average is not None:
         for name, value in _under(tensors, "average.").items():
             average[name].copy_(value)
+    if carried is not None:
+        device = next(model.parameters()).device
+        found = _under(tensors, "carried.")
+        carried.update({name: value.to(device) for name, value in found.items()})
     torch.set_rng_state(tensors["random.torch"])
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])

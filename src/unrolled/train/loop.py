@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -42,10 +42,14 @@ class Interrupted(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Score:
-    """A validation: `metrics` for the log, `rank` to compare by (smaller is better)."""
+    """A validation: `metrics` for the log, `rank` to compare by (smaller is better).
+
+    `tuned` are weights that the validation itself chose, such as thresholds; they ship with it.
+    """
 
     metrics: dict[str, float]
     rank: tuple[float, ...]
+    tuned: Weights = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,18 +57,21 @@ class Job:
     """What a task hands to the loop.
 
     `batches(epoch)` depends on nothing but the epoch and the seed; `loss(model, batch, share,
-    generator)` returns the mean loss and the number of units it is a mean of; `validate(weights)`
-    scores weights through the runtime; `keep(weights, metrics)` stores a new best model, and
-    `recall()` reads it back when a run resumes.
+    generator)` returns the mean loss and the number of units it is a mean of (or what they weigh);
+    `validate(weights)` scores weights through the runtime; `keep(weights, metrics)` stores a new
+    best model, and `recall()` reads it back when a run resumes. `carried` holds what the loss hands
+    from one batch of an epoch to the next, such as the detached state of truncated BPTT; it is
+    empty at the first.
     """
 
     model: nn.Module
     batches: Callable[[int], Sequence[Batch]]
-    loss: Callable[[nn.Module, Batch, float, torch.Generator], tuple[Tensor, int]]
+    loss: Callable[[nn.Module, Batch, float, torch.Generator], tuple[Tensor, float]]
     validate: Callable[[Weights], Score]
     keep: Callable[[Weights, dict[str, Any]], None]
     recall: Callable[[], Weights]
     signature: str
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Watcher(Protocol):
@@ -123,7 +130,8 @@ def fit(
             watcher.begin(spec.epochs, run.at)
         with _signals() as caught:
             while not run.finished():
-                _epoch(run, watchers, caught)
+                if not _epoch(run, watchers, caught):
+                    break
                 record = _validate(run)
                 for watcher in watchers:
                     watcher.epoch(record)
@@ -150,7 +158,12 @@ class _Run:
 
     def restore(self, path: Path) -> None:
         self.at = checkpoint.restore(
-            path, self.job.model, self.optimizer, self.average, self.job.signature
+            path,
+            self.job.model,
+            self.optimizer,
+            self.average,
+            self.job.signature,
+            self.job.carried,
         )
         if self.at.best_score:
             self.best = self.job.recall()
@@ -158,7 +171,12 @@ class _Run:
     def save(self) -> None:
         if self.folder is not None:
             content = checkpoint.pack(
-                self.job.model, self.optimizer, self.average, self.at, self.job.signature
+                self.job.model,
+                self.optimizer,
+                self.average,
+                self.at,
+                self.job.signature,
+                self.job.carried,
             )
             write_files(self.folder, {LAST: content})
 
@@ -179,35 +197,61 @@ class _Run:
     def finished(self) -> bool:
         if self.at.epoch == 0:
             return False
-        stalled = 0 < self.spec.patience <= self.at.stale
-        return self.at.epoch >= self.spec.epochs or self.out_of_time() or stalled
+        return self.at.epoch >= self.spec.epochs or self.out_of_time() or self.stalled()
+
+    def stalled(self) -> bool:
+        return 0 < self.spec.patience <= self.at.stale
 
 
-def _epoch(run: _Run, watchers: Sequence[Watcher], caught: list[int]) -> None:
+def _epoch(run: _Run, watchers: Sequence[Watcher], caught: list[int]) -> bool:
+    """Train until the epoch ends, or the time; False where validation within it ended the run."""
     batches = run.job.batches(run.at.epoch)
     run.job.model.train()
+    if run.at.batch == 0:
+        run.job.carried.clear()
     while run.at.batch < len(batches) and not run.out_of_time():
         share = run.share(len(batches))
-        loss = _step(run, batches[run.at.batch], share)
+        end = min(run.at.batch + run.spec.accumulate, len(batches))
+        loss = _step(run, [batches[k] for k in range(run.at.batch, end)], share)
         run.tick()
         for watcher in watchers:
             watcher.step(run.at.epoch + 1, run.at.batch, len(batches), loss, share)
+        every = run.spec.validate_every
+        if every and run.at.step % every == 0 and run.at.batch < len(batches):
+            record = _score(run, run.at.epoch + run.at.batch / len(batches))
+            if run.folder is not None:
+                run.save()
+            for watcher in watchers:
+                watcher.epoch(record)
+            if run.stalled():
+                return False
+            run.job.model.train()
         if caught:
             _require_finite_weights(run)
             run.save()
             raise Interrupted(caught[0], run.folder)
+    return True
 
 
-def _step(run: _Run, batch: Batch, share: float) -> float:
+def _step(run: _Run, batches: Sequence[Batch], share: float) -> float:
+    """Step by the mean loss over all `batches`, each weighing as much as its units count."""
     spec, at, model = run.spec, run.at, run.job.model
     rate = schedule.learning_rate(spec, share, at.plateau)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     generator = torch.Generator().manual_seed(spec.seed * 1_000_003 + at.step)
-    loss, count = run.job.loss(model, batch, schedule.teacher_forcing(spec, share), generator)
-    value = float(loss.detach())
+    teacher = schedule.teacher_forcing(spec, share)
     run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    value, count = 0.0, 0.0
+    for batch in batches:
+        loss, units = run.job.loss(model, batch, teacher, generator)
+        value, count = value + float(loss.detach()) * units, count + units
+        # One batch is left as it is: its loss is the mean already, and stays it to the last bit.
+        weighed = loss if len(batches) == 1 else loss * units
+        weighed.backward()  # type: ignore[no-untyped-call]
+    value = float(loss.detach()) if len(batches) == 1 else value / count
+    if len(batches) > 1:
+        _divide_gradients(model, count)
     if not math.isfinite(value):
         raise TrainingError(_diagnosis(run, f"the loss is {value}", at.step + 1))
     limit = spec.clip_norm if spec.clip_norm > 0 else math.inf
@@ -227,12 +271,32 @@ def _step(run: _Run, batch: Batch, share: float) -> float:
     at.loss_count += count
     at.epoch_steps += 1
     at.step += 1
-    at.batch += 1
+    at.batch += len(batches)
     return value
+
+
+def _divide_gradients(model: nn.Module, count: float) -> None:
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.div_(count)
 
 
 def _validate(run: _Run) -> dict[str, Any]:
     """Score the weights, keep them if they are the best so far, close the epoch, checkpoint."""
+    at = run.at
+    record = _score(run, at.epoch + 1)
+    at.epoch, at.batch = at.epoch + 1, 0
+    at.loss_sum, at.loss_count, at.norm_sum, at.epoch_steps, at.epoch_clipped = 0.0, 0, 0.0, 0, 0
+    if run.folder is not None:
+        run.save()
+    return record
+
+
+def _score(run: _Run, epoch: float) -> dict[str, Any]:
+    """Score the weights, keep them if they are the best so far, and log it as of `epoch`.
+
+    Within an epoch that is a fraction, and the training loss is that of its batches so far.
+    """
     at, spec = run.at, run.spec
     _require_finite_weights(run)
     weights = _shipped(run)
@@ -240,7 +304,7 @@ def _validate(run: _Run) -> dict[str, Any]:
     better = not at.best_score or list(score.rank) < at.best_score
     steps = max(at.epoch_steps, 1)
     record: dict[str, Any] = {
-        "epoch": at.epoch + 1,
+        "epoch": epoch if isinstance(epoch, int) else round(epoch, 3),
         "step": at.step,
         "train_loss": at.loss_sum / max(at.loss_count, 1),
         **score.metrics,
@@ -254,16 +318,12 @@ def _validate(run: _Run) -> dict[str, Any]:
     at.log = [*at.log, record]
     if better:
         at.best_score, at.best_epoch, at.stale = list(score.rank), at.epoch + 1, 0
-        run.best = {name: value.copy() for name, value in weights.items()}
+        run.best = {name: value.copy() for name, value in (weights | score.tuned).items()}
         run.job.keep(run.best, record)
     else:
         at.stale += 1
         if at.stale % spec.plateau_patience == 0:
             at.plateau *= spec.plateau_factor
-    at.epoch, at.batch = at.epoch + 1, 0
-    at.loss_sum, at.loss_count, at.norm_sum, at.epoch_steps, at.epoch_clipped = 0.0, 0, 0.0, 0, 0
-    if run.folder is not None:
-        run.save()
     return record
 
 

@@ -18,11 +18,16 @@ RATES = {
     "per": "PER",
     "wer": "WER",
     "accuracy": "accuracy",
+    "micro_f1": "micro F1",
     "macro_f1": "macro F1",
+    "exact_accuracy": "all right",
     "span_f1": "span F1",
     "intent_accuracy": "intent",
     "sentence_accuracy": "sentences",
 }
+
+
+ERRORS = {"mae": "MAE", "rmse": "RMSE", "r2": "R2", "spearman": "Spearman"}
 
 
 def describe(record: Mapping[str, Any]) -> str:
@@ -31,8 +36,12 @@ def describe(record: Mapping[str, Any]) -> str:
     for name, value in record.items():
         if name in RATES:
             parts.append(f"{RATES[name]} {100 * value:.2f} %")
-        elif name in ("log_loss", "bleu"):
+        elif name in ("log_loss", "bleu", "nats", "perplexity"):
             parts.append(f"{name.replace('_', ' ')} {value:.3f}")
+        elif name in ERRORS:
+            parts.append(f"{ERRORS[name]} {value:.4g}")
+        elif name in ("mae", "mase", "crps"):
+            parts.append(f"{name.upper()} {value:.4g}")
     if record.get("clipped_share"):
         parts.append(f"clipped {100 * record['clipped_share']:.0f} %")
     return "  ".join(parts)
@@ -56,7 +65,11 @@ class Lines:
         """Write the epoch's line; `*` marks the best so far."""
         mark = " *" if record["best"] else ""
         text = f"epoch {record['epoch']}/{self.epochs}  {describe(record)}"
-        print(f"{text}  {record['seconds']:.0f} s{mark}", file=self.stream, flush=True)
+        self.note(f"{text}  {record['seconds']:.0f} s{mark}")
+
+    def note(self, text: str) -> None:
+        """Write a line."""
+        print(text, file=self.stream, flush=True)
 
     def end(self) -> None:
         """Nothing to close."""
@@ -119,9 +132,11 @@ class Bar:
         """Print the epoch's line above the bar."""
         mark = " *" if record["best"] else ""
         self.validated = "  ".join(p for p in describe(record).split("  ")[1:2])
-        self.progress.console.print(
-            f"epoch {record['epoch']}/{self.epochs}  {describe(record)}{mark}", highlight=False
-        )
+        self.note(f"epoch {record['epoch']}/{self.epochs}  {describe(record)}{mark}")
+
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        self.progress.console.print(text, highlight=False, markup=False)
 
     def end(self) -> None:
         """Leave the bar as it stands."""

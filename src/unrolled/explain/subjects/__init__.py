@@ -6,18 +6,20 @@ from typing import Any
 
 from unrolled.errors import ModelError
 from unrolled.explain.subject import Reader, Subject
-from unrolled.explain.subjects import classify, tag, translate
-from unrolled.runtime.model import ClassifierModel, TranslatorModel
+from unrolled.explain.subjects import pooled, tag, translate
+from unrolled.runtime.model import ClassifierModel, RegressorModel, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
 
 ADAPTERS: dict[type, Any] = {
-    ClassifierModel: classify.subject,
+    ClassifierModel: pooled.subject,
+    RegressorModel: pooled.subject,
     TaggerModel: tag.subject,
     TranslatorModel: translate.subject,
 }
 
 READERS: dict[type, Any] = {
-    ClassifierModel: classify.reader,
+    ClassifierModel: pooled.reader,
+    RegressorModel: pooled.reader,
     TaggerModel: tag.reader,
     TranslatorModel: translate.reader,
 }

@@ -1,4 +1,4 @@
-"""The networks of the tasks as ONNX graphs: a classifier in one, a translator in two."""
+"""The networks of the tasks as ONNX graphs: one answer a sequence in one, a translator in two."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unrolled.interop.onnx.export_layers import (
     stack,
 )
 from unrolled.interop.onnx.graph import GraphBuilder
-from unrolled.runtime.heads import ClassifierNetwork
+from unrolled.runtime.heads import ClassifierNetwork, PooledNetwork, Reader, RegressorNetwork
 from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Linear
@@ -79,11 +79,59 @@ def _linear(g: GraphBuilder, linear: Linear, x: str) -> str:
 
 
 def classifier_graph(network: ClassifierNetwork) -> GraphBuilder:
-    """A classifier: tokens and lengths to logits, probabilities and, pooled so, attention."""
-    spec, g = network.spec, GraphBuilder("classifier")
-    tokens = g.input("tokens", [N, T], integer=True)
+    """A classifier: tokens (or frames) and lengths to logits, probabilities, and its attention.
+
+    With several labels also `given`, 1 for each label at or above its threshold.
+    """
+    g = GraphBuilder("classifier")
+    classes = network.spec.num_classes
+    logits, weights = _outputs(g, network)
+    g.output("logits", logits, [N, classes])
+    if network.thresholds is None:
+        g.output("probabilities", g.op("Softmax", logits, axis=-1), [N, classes])
+    else:
+        shares = g.op("Sigmoid", logits)
+        g.output("probabilities", shares, [N, classes])
+        below = g.op("Less", shares, g.constant(network.thresholds))
+        given = g.op("Where", below, g.constant(0), g.constant(1))
+        g.output("given", given, [N, classes], integer=True)
+    if weights:
+        g.output("attention", weights, [N, T])
+    return g
+
+
+def regressor_graph(network: RegressorNetwork) -> GraphBuilder:
+    """A regressor: tokens (or frames) and lengths to values and, pooled so, attention."""
+    g = GraphBuilder("regressor")
+    outputs, weights = _outputs(g, network)
+    scaled = g.op("Mul", outputs, g.constant(network.scale))
+    values = g.op("Add", scaled, g.constant(network.mean))
+    g.output("values", values, [N, network.spec.num_targets])
+    if weights:
+        g.output("attention", weights, [N, T])
+    return g
+
+
+def _read(g: GraphBuilder, read: Reader, width: int) -> str:
+    """Return what the recurrent layers read, from tokens or frames."""
+    if "embedding" in read.arrays:
+        tokens = g.input("tokens", [N, T], integer=True)
+        return g.op("Gather", g.constant(read.arrays["embedding"], "embedding"), tokens)
+    frames = g.input("frames", [N, T, width])
+    mean, scale = (g.constant(read.arrays[f"frames.{name}"]) for name in ("mean", "scale"))
+    scaled = g.op("Div", g.op("Sub", frames, mean), scale)
+    if not read.masks:
+        return scaled
+    missing, zero, one = g.op("IsNaN", frames), g.constant(0.0), g.constant(1.0)
+    kept = g.op("Where", missing, zero, scaled)
+    return g.op("Concat", kept, g.op("Where", missing, one, zero), axis=2)
+
+
+def _outputs(g: GraphBuilder, network: PooledNetwork) -> tuple[str, str]:
+    """Return the network's outputs [N, C], and its attention weights [N, T] or nothing."""
+    spec = network.spec
+    x = _read(g, network.read, spec.frame_size)
     lengths = g.input("lengths", [N], integer=True)
-    x = g.op("Gather", g.constant(network.embedding, "embedding"), tokens)
     y, last = stack(g, network.recurrent, x, ends_of(g, lengths), None)
     weights = ""
     if network.pooling is not None:
@@ -101,12 +149,7 @@ def classifier_graph(network: ClassifierNetwork) -> GraphBuilder:
         pooled = g.op(
             "ReduceMax", g.op("Where", past, g.constant(-np.inf), y), axes=[1], keepdims=0
         )
-    logits = _linear(g, network.output, pooled)
-    g.output("logits", logits, [N, spec.num_classes])
-    g.output("probabilities", g.op("Softmax", logits, axis=-1), [N, spec.num_classes])
-    if weights:
-        g.output("attention", weights, [N, T])
-    return g
+    return _linear(g, network.output, pooled), weights
 
 
 def encoder_graph(network: TranslatorNetwork) -> GraphBuilder:

@@ -1,9 +1,9 @@
 """Models and recurrent layers as ONNX files, compared with our own numbers before they are written.
 
-A classifier or a tagger is one file. A translator is two: an encoder, and one step of the decoder,
-so that the caller searches as it likes (greedy, beam) and stops where it likes. A `Recurrent` is
-one file with its state in and out. Rows, steps and source steps may have any size; lengths are an
-input.
+A classifier, a regressor or a tagger is one file. A translator is two: an encoder, and one step of
+the decoder, so that the caller searches as it likes (greedy, beam) and stops where it likes. A
+`Recurrent` is one file with its state in and out. Rows, steps and source steps may have any size;
+lengths are an input.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from unrolled.interop.onnx.export_networks import (
     decoder_graph,
     encoder_graph,
     recurrent_graph,
+    regressor_graph,
     state_names,
 )
 from unrolled.interop.onnx.export_tagger import tagger_graph
@@ -33,8 +34,8 @@ from unrolled.interop.onnx.model import load
 from unrolled.interop.onnx.parity import TOLERANCE, difference
 from unrolled.runtime import crf
 from unrolled.runtime.crf import Scores
-from unrolled.runtime.heads import ClassifierNetwork
-from unrolled.runtime.model import ClassifierModel, TranslatorModel
+from unrolled.runtime.heads import ClassifierNetwork, PooledNetwork, RegressorNetwork
+from unrolled.runtime.model import ClassifierModel, RegressorModel, TranslatorModel
 from unrolled.runtime.model import load as load_folder
 from unrolled.runtime.networks import DecoderState, TranslatorNetwork
 from unrolled.runtime.recurrent import Recurrent
@@ -51,7 +52,9 @@ Exportable = (
     | ClassifierModel
     | TranslatorModel
     | TaggerModel
+    | RegressorModel
     | ClassifierNetwork
+    | RegressorNetwork
     | TranslatorNetwork
     | TaggerNetwork
     | Recurrent
@@ -96,13 +99,15 @@ def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
     found = load_folder(model, precision="float32") if isinstance(model, (str, Path)) else model
     place, generator = Path(path), np.random.default_rng(seed)
     parts: list[tuple[Path, GraphBuilder, Iterator[Case]]]
-    whole = (ClassifierModel, TranslatorModel, TaggerModel)
+    whole = (ClassifierModel, TranslatorModel, TaggerModel, RegressorModel)
     net = found.network if isinstance(found, whole) else found
     _check_precision(net)
     if isinstance(net, Recurrent):
         parts = [(place, recurrent_graph(net), _recurrent_cases(net, generator))]
     elif isinstance(net, ClassifierNetwork):
         parts = [(place, classifier_graph(net), _classifier_cases(net, generator))]
+    elif isinstance(net, RegressorNetwork):
+        parts = [(place, regressor_graph(net), _regressor_cases(net, generator))]
     elif isinstance(net, TaggerNetwork):
         scores = net.scores.where(found.legal if isinstance(found, TaggerModel) else None)
         cases = _tagger_cases(net, scores, generator)
@@ -146,6 +151,8 @@ def _metadata(model: Any, part: str) -> dict[str, str]:
     vocabularies: dict[str, Any]
     if isinstance(model, ClassifierModel):
         vocabularies = {"source": model.vocabulary, "target": model.labels}
+    elif isinstance(model, RegressorModel):
+        vocabularies = {"source": model.vocabulary}
     elif isinstance(model, TranslatorModel):
         vocabularies = {"source": model.source_vocabulary, "target": model.target_vocabulary}
     elif isinstance(model, TaggerModel):
@@ -238,14 +245,39 @@ def _recurrent_cases(layer: Recurrent, generator: np.random.Generator) -> Iterat
 
 
 def _classifier_cases(network: ClassifierNetwork, generator: np.random.Generator) -> Iterator[Case]:
-    for rows, steps in BATCHES:
-        tokens = _tokens(generator, (rows, steps), network.spec.vocab_size)
-        lengths = _lengths(generator, rows, steps, 1)
-        logits, weights = network.classify(tokens, lengths)
-        expected = {"logits": logits, "probabilities": network.probabilities(tokens, lengths)}
+    for name, values, lengths in _pooled_inputs(network, generator):
+        logits, weights = network.classify(values, lengths)
+        expected = {"logits": logits, "probabilities": network.shares(logits)}
         if weights is not None:
             expected["attention"] = weights
-        yield {"tokens": tokens, "lengths": lengths}, expected
+        yield {name: values, "lengths": lengths}, expected
+
+
+def _regressor_cases(network: RegressorNetwork, generator: np.random.Generator) -> Iterator[Case]:
+    for name, values, lengths in _pooled_inputs(network, generator):
+        outputs, weights = network.outputs(values, lengths)
+        expected = {"values": network.undo(outputs)}
+        if weights is not None:
+            expected["attention"] = weights
+        yield {name: values, "lengths": lengths}, expected
+
+
+def _pooled_inputs(
+    network: PooledNetwork, generator: np.random.Generator
+) -> Iterator[tuple[str, Array, Array]]:
+    """Yield tokens or frames, as the network reads them, by name with their lengths."""
+    spec = network.spec
+    for rows, steps in BATCHES:
+        lengths = _lengths(generator, rows, steps, 1)
+        if not spec.frame_size:
+            yield "tokens", _tokens(generator, (rows, steps), spec.vocab_size), lengths
+            continue
+        # Around the training data's own mean and scale, as a caller's frames are.
+        frames = generator.normal(size=(rows, steps, spec.frame_size))
+        frames = frames * network.read.arrays["frames.scale"] + network.read.arrays["frames.mean"]
+        if spec.mask_missing:
+            frames[generator.random(frames.shape) < 0.2] = np.nan
+        yield "frames", frames.astype(np.float32), lengths
 
 
 def _tagger_cases(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from unrolled.errors import InteropError, did_you_mean
 from unrolled.interop.onnx import plan as plans
+from unrolled.interop.onnx import program as programs
 from unrolled.interop.onnx.ops.recurrent_node import Prepared
 from unrolled.interop.onnx.parity import Parity, compare
+from unrolled.interop.onnx.program import Program, UnfitError
 from unrolled.interop.onnx.proto import Model, Value, read_model
 from unrolled.interop.onnx.support import check_supported
 from unrolled.runtime.recurrent import Recurrent
@@ -20,10 +22,21 @@ from unrolled.runtime.recurrent import Recurrent
 Array = NDArray[Any]
 
 MAX_BYTES = 4 << 30
+# Shapes that a model remembers, and the most bytes of a key beside them.
+MAX_PROGRAMS, MAX_KEY_BYTES = 8, 512
+# What stands in a program's place: met once, or not to be had.
+SEEN, UNFIT = "seen", "unfit"
+# The inputs' shapes, and the elements of those that decide which way the graph goes.
+Key: TypeAlias = tuple[Any, ...]
 
 
 class OnnxModel:
-    """A graph of supported operators. `inputs` and `outputs` say what it reads and gives."""
+    """A graph of supported operators. `inputs` and `outputs` say what it reads and gives.
+
+    From the second run with inputs of the same shapes on, a program made for these shapes runs in
+    the plan's place: see `interop.onnx.program`. A model keeps at most 8 of them, of at most 4 MiB
+    each, and nothing else between runs.
+    """
 
     def __init__(self, model: Model, content: str | bytes, max_bytes: int) -> None:
         check_supported(model)
@@ -36,6 +49,14 @@ class OnnxModel:
         self.max_bytes = max_bytes
         self.content = content
         self._plan = plans.build(model, max_bytes)
+        self._names = [value.name for value in self.outputs]
+        deciding = programs.deciding(self._plan)
+        self._deciding = [
+            value.name
+            for value in self.inputs
+            if value.name in deciding and value.dtype.kind in "iub"
+        ]
+        self._programs: dict[Key, Program | str] = {}
 
     def steps(self) -> Iterable[plans.Step]:
         """Yield the nodes that a run may come to, those inside other nodes too."""
@@ -61,9 +82,34 @@ class OnnxModel:
         Raises InteropError where an input is missing, unknown, or of another type or shape than
         the model says, and where a node cannot take what reaches it.
         """
-        values = self._feeds(inputs)
+        given: Mapping[str, Any] = inputs
+        shapes = self._shapes(given)
+        if shapes is None:
+            given = self._feeds(inputs)
+            shapes = tuple(array.shape for array in given.values())
+        key = (shapes, *(np.asarray(given[name]).tobytes() for name in self._deciding))
+        # Taken out while it runs: another thread that comes meanwhile goes through the plan.
+        program = self._programs.pop(key, None)
+        if isinstance(program, Program):
+            try:
+                with np.errstate(all="ignore"):
+                    made = program.run(given)
+            finally:
+                self._keep(key, program)
+            return dict(zip(self._names, made, strict=True))
+        values = self._feeds(given)
+        found = self._interpreted(values)
+        if sum(values[name].nbytes for name in self._deciding) <= MAX_KEY_BYTES:
+            self._keep(key, self._program(values) if program == SEEN else program or SEEN)
+        return found
+
+    def interpret(self, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        """Return what `run` does, node by node: the plain twin that its programs are held to."""
+        return self._interpreted(self._feeds(inputs))
+
+    def _interpreted(self, values: dict[str, Array]) -> dict[str, Array]:
         with np.errstate(all="ignore"):
-            made = plans.Run(self.max_bytes).plan(self._plan, values)
+            made = plans.Run(self.max_bytes).plan(self._plan, dict(values))
         found: dict[str, Array] = {}
         for value, array in zip(self.outputs, made, strict=True):
             if array.dtype != value.dtype:
@@ -74,6 +120,30 @@ class OnnxModel:
             found[value.name] = array.copy() if array.base is not None or _frozen(array) else array
         given = [id(array) for array in values.values()]
         return {k: v.copy() if id(v) in given else v for k, v in found.items()}
+
+    def _shapes(self, inputs: Mapping[str, ArrayLike]) -> tuple[tuple[int, ...], ...] | None:
+        """Return the inputs' shapes, or None where they are not the arrays that the model says."""
+        if len(inputs) != len(self.inputs):
+            return None
+        shapes = []
+        for value in self.inputs:
+            array = inputs.get(value.name)
+            if type(array) is not np.ndarray or array.dtype != value.dtype:
+                return None
+            shapes.append(array.shape)
+        return tuple(shapes)
+
+    def _program(self, values: dict[str, Array]) -> Program | str:
+        try:
+            with np.errstate(all="ignore"):
+                return Program(self._plan, values, self._deciding, self.max_bytes)
+        except UnfitError:
+            return UNFIT
+
+    def _keep(self, key: Key, program: Program | str) -> None:
+        for oldest in list(self._programs)[: max(0, len(self._programs) - MAX_PROGRAMS + 1)]:
+            self._programs.pop(oldest, None)
+        self._programs[key] = program
 
     def check(self, inputs: Mapping[str, ArrayLike] | None = None, *, seed: int = 0) -> Parity:
         """Compare with ONNX Runtime on `inputs`, or on random ones; says so where it cannot.
@@ -107,7 +177,10 @@ def _frozen(array: Array) -> bool:
 
 def _feed(source: str, value: Value, given: ArrayLike) -> Array:
     """Return an input in the model's type; raises InteropError where it does not fit."""
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise InteropError(f"{source}: the input {value.name!r} is no array ({error})") from None
     if array.dtype != value.dtype:
         if not np.can_cast(array.dtype, value.dtype, "same_kind"):
             raise InteropError(

@@ -70,9 +70,10 @@ def compare(model: OnnxModel, inputs: Mapping[str, ArrayLike] | None, seed: int)
     except Exception as error:  # onnxruntime raises classes of its own, all made by its C++ code
         reason = f"ONNX Runtime does not run it on these inputs: {str(error).splitlines()[0]}"
         return Parity(model.source, None, reason=reason)
-    found = model.run(values)
+    # The third run of the same shapes is a program's, where there is one.
+    first, _, third = (model.run(values) for _ in range(3))
     differences = {
-        value.name: difference(found[value.name], right)
+        value.name: max(difference(found[value.name], right) for found in (first, third))
         for value, right in zip(model.outputs, expected, strict=True)
     }
     return Parity(model.source, max(differences.values(), default=0.0), differences)

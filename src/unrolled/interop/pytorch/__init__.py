@@ -1,4 +1,4 @@
-"""Weights from PyTorch files without torch: `.safetensors`, `.pt`, `.pth` and TorchScript."""
+"""Weights from PyTorch files without torch, and ours as a state_dict."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from unrolled.interop.imported import Imported, from_names
 from unrolled.interop.pytorch import checkpoint
+from unrolled.interop.pytorch.exporting import export
 from unrolled.spec import Merge, Nonlinearity, Reset
 
-__all__ = ["Imported", "load"]
+__all__ = ["Imported", "export", "load"]
 
 
 def load(

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, deserialize
 from unrolled.errors import InteropError
 from unrolled.interop.archives import open_archive, read_file, read_member
 from unrolled.interop.pytorch import pickles, tensors
-from unrolled.interop.pytorch.names import flatten, walk
+from unrolled.interop.pytorch.names import flatten, unwrapped, walk
 from unrolled.interop.pytorch.pickles import MAX_BYTES, Rules
 from unrolled.interop.pytorch.tensors import DTYPES, Storage
 
@@ -79,7 +79,7 @@ def _safetensors(path: Path) -> Contents:
         if dtype == "bfloat16":
             flat = (flat.astype(np.uint32) << 16).view(np.float32)
         named[name] = flat.reshape(entry["shape"])
-    return Contents(named, "safetensors")
+    return Contents(unwrapped(named), "safetensors")
 
 
 def _archive(path: Path) -> Contents:

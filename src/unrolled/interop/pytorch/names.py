@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from unrolled.errors import InteropError
@@ -54,10 +55,17 @@ def flatten(tree: Any, where: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     found = walk(tree, where)
     if not found:
         raise InteropError(f"{where}: holds no tensors of a model")
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): value for name, value in found.items()}
-    return found, (f"left out: {', '.join(left_out)}",) if left_out else ()
+    return unwrapped(found), (f"left out: {', '.join(left_out)}",) if left_out else ()
+
+
+def unwrapped(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is named without the wrappers that every name begins with, however many."""
+    found = dict(named)
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in found)), None):
+        if not found:
+            break
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
+    return found
 
 
 def walk(tree: Any, where: str) -> dict[str, Tensor]:

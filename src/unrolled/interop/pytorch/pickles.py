@@ -92,7 +92,14 @@ def read(stream: IO[bytes], where: str, rules: Rules) -> Any:
             step(machine, argument)
     except InteropError as error:
         raise InteropError(f"{where}: {error}") from None
-    except (DamagedError, ValueError, OverflowError, UnicodeError, MemoryError) as error:
+    except (
+        DamagedError,
+        ValueError,
+        DeprecationWarning,
+        OverflowError,
+        UnicodeError,
+        MemoryError,
+    ) as error:
         raise InteropError(f"{where}: damaged or not a checkpoint ({error})") from None
     raise InteropError(f"{where}: damaged or cut short (the pickle has no end)")
 

@@ -103,10 +103,19 @@ def _padded(
         return x
     sizes = [a + n + b for n, a, b in zip(x.shape[2:], before, after, strict=True)]
     call.check((*x.shape[:2], *sizes), x.dtype)
+    padded, inside = room_around(x, before, after, fill)
+    inside[...] = x
+    return padded
+
+
+def room_around(
+    x: Array, before: Sequence[int], after: Sequence[int], fill: float
+) -> tuple[Array, Array]:
+    """Return an array of one value that holds x and its padding, and the part that is x's."""
+    sizes = [a + n + b for n, a, b in zip(x.shape[2:], before, after, strict=True)]
     padded = np.full((*x.shape[:2], *sizes), fill, x.dtype)
     inside = [slice(a, a + n) for n, a in zip(x.shape[2:], before, strict=True)]
-    padded[(slice(None), slice(None), *inside)] = x
-    return padded
+    return padded, padded[(slice(None), slice(None), *inside)]
 
 
 def conv(call: Call, x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -122,7 +131,7 @@ def conv(call: Call, x: Array, weight: Array, bias: Array | None = None) -> Arra
     call.check((rows, weight.shape[0], *steps), x.dtype)
     call.check((rows, x.shape[1], places, *steps), x.dtype)
     padded = _padded(call, x, window.before, window.after, 0)
-    columns = _columns(padded, window)
+    columns = side_by_side(padded, window)
     columns = columns.reshape(rows, groups, weight.shape[1] * places, math.prod(steps))
     y = weight.reshape(groups, weight.shape[0] // groups, -1) @ columns
     y = y.reshape(rows, weight.shape[0], *steps)
@@ -131,7 +140,7 @@ def conv(call: Call, x: Array, weight: Array, bias: Array | None = None) -> Arra
     return np.asarray(y)
 
 
-def _columns(padded: Array, window: Window) -> Array:
+def side_by_side(padded: Array, window: Window) -> Array:
     """Return what each place of the kernel meets in each window: [N, C, K..., steps...], a view."""
     rank = len(window.kernel)
     axes = tuple(range(2, 2 + rank))

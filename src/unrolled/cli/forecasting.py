@@ -1,0 +1,169 @@
+"""What the command does with forecasters: train one, answer, measure, and show its forecasts."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from unrolled.cli.common import say, spec_options, write_json
+from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.forecast_options import ForecastOptions
+from unrolled.spec import TrainSpec
+
+if TYPE_CHECKING:
+    from unrolled.runtime.forecaster_model import ForecastModel
+
+SCORES = ("mae", "rmse", "smape", "mase", "crps", "mse", "rse")
+NAMES = {"seasonal_naive": "seasonal naive", "drift": "drift"}
+
+
+@click.command()
+@common_options
+@spec_options(ForecastOptions, TrainSpec)
+def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
+    """Learn to forecast the series in DATA (CSV, TSV, JSONL or Parquet, a row a stamp of a series).
+
+    The columns are unique_id, ds and y unless told otherwise; without the first the file is one
+    series. The end of each series is held out for validation.
+
+    Examples: unrolled train forecast sales.csv --horizon 24 --out model/;
+    unrolled train forecast ETTh1.csv --time date --target OT --out model/
+    """
+    from unrolled.data.panel import read_panel
+    from unrolled.data.read import read_table
+    from unrolled.tasks.forecast import columns_of, train
+
+    options, training, rest = resolve(ForecastOptions, given)
+
+    def read(path: str, freq: Any) -> Any:
+        return read_panel(read_table(path, format=kind), columns_of(options), freq)
+
+    panel = read(data, options.freq)
+    held = read(valid, panel.freq) if valid else None
+    fitted = train(panel, options, training, validation=held, run=training_run(rest))
+    report_fitted(fitted, rest)
+
+
+def read(model: ForecastModel, data: str, kind: str | None, *, quiet: bool = False) -> Any:
+    """Return the series of a file as the model reads them; notices go to stderr."""
+    from unrolled.data.frequency import parse_frequency
+    from unrolled.data.panel import read_panel
+    from unrolled.data.read import read_table
+
+    freq = parse_frequency(model.forecasting.freq)
+    panel = read_panel(read_table(data, format=kind), model.columns, freq)
+    for notice in panel.notices:
+        say(notice, quiet=quiet)
+    return panel
+
+
+def predict(
+    model: ForecastModel,
+    data: str,
+    kind: str | None,
+    *,
+    level: tuple[float, ...],
+    horizon: int | None,
+    future: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write the forecasts of every series of `data` to stdout: as JSON lines, or as a table."""
+    from unrolled.data.read import read_table
+    from unrolled.data.source import format_of
+
+    panel = read(model, data, kind, quiet=quiet)
+    later = None if future is None else read_table(future)
+    columns = model.answer(panel, level=level, horizon=horizon, future=later)
+    shape = format_of(data, kind)
+    rows = zip(*columns.values(), strict=True)
+    if as_json or shape == "jsonl":
+        for row in rows:
+            record = {name: _plain(value) for name, value in zip(columns, row, strict=True)}
+            sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        return
+    dialect = csv.excel_tab if shape == "tsv" else csv.excel
+    writer = csv.writer(sys.stdout, dialect, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_plain(value) for value in row] for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    """Return a number with the digits that mean something, a time as text."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    return value if isinstance(value, (int, str)) else str(value)
+
+
+def evaluate(
+    model: ForecastModel,
+    data: str,
+    kind: str | None,
+    *,
+    level: tuple[float, ...],
+    windows: int,
+    stride: int | None,
+    step: int,
+    as_json: bool,
+) -> None:
+    """Print the errors on `data` beside those of the baselines."""
+    from unrolled.tasks.forecast_evaluate import evaluate_forecaster
+
+    panel = read(model, data, kind)
+    found = evaluate_forecaster(
+        model, panel, windows=windows, stride=stride, step=step, level=level
+    )
+    if as_json:
+        write_json(found)
+        return
+    sys.stdout.write(table(found))
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return metrics as lines, those of the baselines beside them."""
+    lines = [f"{'':<16}{'model':>14}" + "".join(f"{name:>16}" for name in NAMES.values())]
+    for name in SCORES:
+        if name in found:
+            cells = [found[key].get(name) for key in NAMES]
+            lines.append(
+                f"{name:<16}{found[name]:>14.4f}"
+                + "".join(f"{'-' if v is None else format(v, '.4f'):>16}" for v in cells)
+            )
+    lines += [
+        f"{name:<16}{100 * value:>12.2f} %"
+        for name, value in found.items()
+        if name.startswith("coverage_")
+    ]
+    counts = f"{found['windows']} windows, {found['count']} values"
+    return "\n".join([*lines, f"{'count':<16}{counts}"]) + "\n"
+
+
+def explain(
+    model: ForecastModel,
+    folder: Path,
+    texts: tuple[str, ...],
+    out: Path,
+    level: tuple[float, ...],
+    history: tuple[list[dict[str, Any]], dict[str, Any]],
+    *,
+    as_json: bool,
+) -> None:
+    """Write a page of forecasts of the file named in `texts`, the last horizon as the truth."""
+    from unrolled.errors import ConfigError
+    from unrolled.explain.forecasting import forecast_examples, forecasting_report
+    from unrolled.explain.report import write_report
+
+    if len(texts) != 1:
+        raise ConfigError("a forecaster's page is of one file: unrolled explain MODEL data.csv")
+    panel = read(model, texts[0], None)
+    examples = forecast_examples(model, panel, level=level)
+    log, metrics = history
+    page = forecasting_report(f"What {folder.name} forecasts", examples, log=log, metrics=metrics)
+    write_report(out, page)
+    if as_json:
+        write_json(examples)

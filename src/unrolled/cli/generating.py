@@ -1,0 +1,118 @@
+"""What the verbs do with a generator: train it, let it go on with a prompt, measure, show."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+
+from unrolled.cli.common import spec_options
+from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.errors import ConfigError
+from unrolled.options import GenerateOptions
+from unrolled.runtime.generator_model import GeneratorModel
+from unrolled.spec import TrainSpec
+
+DIGITS = 6
+
+
+@click.command()
+@common_options
+@spec_options(GenerateOptions, TrainSpec)
+def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
+    """Learn what comes next in DATA: a text, items in JSONL, or frames of 0 and 1 in npz.
+
+    Example: unrolled train generate corpus.txt --tokens char --out model/
+    """
+    from unrolled.data.items import read_binary_frames, read_items
+    from unrolled.data.streams import file_lines
+    from unrolled.tasks.generate import train_sequences, train_text
+
+    options, training, rest = resolve(GenerateOptions, given)
+    shape = shape_of(data, kind)
+    run = training_run(rest)
+    if shape == "text":
+        held = file_lines(valid) if valid else None
+        fitted = train_text(file_lines(data), options, training, validation=held, run=run)
+    else:
+
+        def read(path: str) -> Any:
+            return read_items(path, options.items) if shape == "items" else read_binary_frames(path)
+
+        fitted = train_sequences(
+            read(data),
+            "items" if shape == "items" else "frames",
+            options,
+            training,
+            validation=read(valid) if valid else None,
+            run=run,
+        )
+    report_fitted(fitted, rest)
+
+
+def shape_of(path: str, kind: str | None) -> str:
+    """Return what a file holds by its format or ending: "text", "items" or "frames"."""
+    known = {"txt": "text", "jsonl": "items", "ndjson": "items", "npz": "frames"}
+    if kind is not None:
+        if kind not in known:
+            raise ConfigError(f"unknown format {kind!r}; one of: {', '.join(known)}")
+        return known[kind]
+    return known.get(path.rpartition(".")[2].lower(), "text")
+
+
+def predict(
+    model: GeneratorModel, data: str, *, max_length: int, n_best: int, seed: int, **sampling: Any
+) -> None:
+    """Go on with the text of `data`, each unit written as it is drawn; items: recommend.
+
+    A history of items a line gives a line of `n_best` items, of frames an array in JSON.
+    """
+    from unrolled.data.items import read_binary_frames, read_items
+    from unrolled.data.source import STDIN, read_text
+
+    if model.kind == "items":
+        for history in read_items(data, model.generation.items).sequences:
+            found = model.recommend(history, n_best)
+            record = {
+                "recommended": found.items,
+                "probabilities": [round(float(p), DIGITS) for p in found.probabilities],
+            }
+            sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        return
+    if model.kind == "frames":
+        settings = {"max_length": max_length, "seed": seed, "temperature": sampling["temperature"]}
+        for frames in read_binary_frames(data).sequences:
+            drawn = model.generate(frames, **settings)[0]
+            keys = [np.flatnonzero(frame).tolist() for frame in drawn]
+            sys.stdout.write(msgspec.json.encode({"keys": keys}).decode() + "\n")
+        return
+    text = sys.stdin.read() if data == STDIN else read_text(data)
+    prompt = text.removesuffix("\n")
+    for piece in model.iterate(prompt, max_length=max_length, seed=seed, **sampling):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def evaluate(model: GeneratorModel, data: str, kind: str | None) -> dict[str, Any]:
+    """Measure on a text, the state carried through all of it, on items or on frames."""
+    from unrolled.data.items import read_binary_frames, read_items
+    from unrolled.data.streams import file_lines, write_ids
+    from unrolled.data.vocab import Vocabulary
+    from unrolled.tasks import measure_generator as measure
+
+    shape = shape_of(data, kind)
+    if shape != model.kind:
+        raise ConfigError(f"{data}: the model reads {model.kind}, the file holds {shape}")
+    if shape == "frames":
+        return measure.frame_metrics(model, read_binary_frames(data))
+    if shape == "items":
+        corpus = read_items(data, model.generation.items)
+        ranked = measure.next_item_metrics(model, corpus)
+        return {**ranked, **measure.sequence_metrics(model, corpus)}
+    assert isinstance(model.vocabulary, Vocabulary)
+    ids = write_ids(file_lines(data), model.vocabulary, name=data)
+    return measure.stream_metrics(model, ids)

@@ -1,0 +1,78 @@
+"""The report on a generator: how much each unit of a text surprised it, and what it expected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from unrolled.data.vocab import BOS
+from unrolled.errors import DataError
+from unrolled.explain import page
+from unrolled.explain.labels import shown
+from unrolled.explain.report import Example, Numbers, with_numbers
+from unrolled.runtime.generator_model import GeneratorModel
+
+TOP = 3
+LEAD = "Below is how much each unit of a text surprised the model, and what it expected instead."
+MEAN = "{bits:.3f} bits a unit. The most surprising is '{unit}' (unit {place}): {most:.2f} bits."
+
+
+def surprised_examples(model: GeneratorModel, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what `surprise_report` shows of each text: units, bits [T], likeliest units [T].
+
+    bits = -log2 p(unit | all before). Raises DataError for a model of frames and an empty text.
+    """
+    if model.vocabulary is None:
+        raise DataError("explain takes texts; this model reads frames of numbers")
+    unit = model.vocabulary.unit
+    examples = []
+    for number, text in enumerate(texts, start=1):
+        ids = model.encode(text)
+        if not ids:
+            raise DataError(f"text {number} is empty; expected at least one unit")
+        found = model.network.log_probs(np.array([[BOS, *ids[:-1]]]))[0][0]
+        best = np.argsort(-found, axis=1, kind="stable")[:, :TOP]
+        examples.append(
+            {
+                "tokens": [unit(k) for k in ids],
+                "bits": -found[np.arange(len(ids)), ids] / math.log(2),
+                "expected": [
+                    [(unit(int(k)), float(np.exp(found[t, k]))) for k in row]
+                    for t, row in enumerate(best)
+                ],
+            }
+        )
+        bits = examples[-1]["bits"]
+        examples[-1]["predicted"] = f"{float(np.mean(bits)):.3f} bits a unit"
+    return examples
+
+
+def surprise_report(
+    title: str, examples: Sequence[Example], log: Sequence[Numbers] = (), metrics: Any = None
+) -> str:
+    """Return a page on a generator: its numbers, learning curves, and each text's surprise."""
+    report = with_numbers(page.Report(title, LEAD), log, metrics)
+    panels = [("".join(e["tokens"])[:60], _panel(e), len(e["tokens"]) > 40) for e in examples]
+    return report.add("Texts", page.articles(panels)).html()
+
+
+def _panel(example: Example) -> str:
+    tokens, bits = list(example["tokens"]), np.asarray(example["bits"], np.float64)
+    most = int(bits.argmax())
+    said = MEAN.format(
+        bits=float(bits.mean()), unit=shown(tokens[most]), place=most + 1, most=float(bits[most])
+    )
+    header = ("Unit", "Bits", *(f"Expected {k + 1}" for k in range(TOP)))
+    rows = [
+        (
+            shown(token),
+            f"{bits[t]:.2f}",
+            *(f"{shown(unit)} {page.percent(p)}" for unit, p in example["expected"][t]),
+        )
+        for t, token in enumerate(tokens)
+    ]
+    marked = page.marked_text(tokens, (bits / max(float(bits.max()), 1e-9)).tolist())
+    return page.paragraph(said) + marked + page.table("Every unit", header, rows)

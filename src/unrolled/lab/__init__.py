@@ -1,0 +1,1 @@
+"""Claims of textbooks about recurrent networks, each run as an experiment with a verdict."""

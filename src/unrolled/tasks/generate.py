@@ -1,0 +1,347 @@
+"""Generate: what comes next in a text, in sequences of items, or in frames (autoregressive).
+
+Training needs the `train` extra; a fitted generator answers without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unrolled.artifact import Artifact
+from unrolled.data.batch import buckets, pad
+from unrolled.data.items import Corpus
+from unrolled.data.split import split as split_keys
+from unrolled.data.streams import Ids, Lines, Streams, build_vocabulary, stream_hash, write_ids
+from unrolled.data.vocab import BOS, EOS, PAD, Vocabulary
+from unrolled.errors import ConfigError, DataError
+from unrolled.options import GenerateOptions, recurrent_spec, resolve_tokens
+from unrolled.runtime.generator_model import GeneratorModel
+from unrolled.spec import (
+    DataSpec,
+    GenerationSpec,
+    GeneratorSpec,
+    SequenceKind,
+    TrainSpec,
+    VocabularySpec,
+)
+from unrolled.tasks.base import Plan, Run, cut, execute, hash_texts
+from unrolled.tasks.measure_generator import (
+    frame_metrics,
+    next_item_metrics,
+    sequence_metrics,
+    stream_metrics,
+)
+
+if TYPE_CHECKING:
+    from unrolled.train.loop import Job, Score, Weights
+
+
+def train_text(
+    lines: Lines,
+    options: GenerateOptions,
+    training: TrainSpec,
+    *,
+    validation: Lines | None = None,
+    run: Run | None = None,
+) -> Artifact:
+    """Train a language model on one text by truncated BPTT; return the best by validation.
+
+    `lines()` yields the text line by line, see `unrolled.data.streams`. Without `validation` the
+    last `training.validation_fraction` of the text is held out. Raises DataError for a text that
+    is too short.
+    """
+    run = run or Run()
+    spec = VocabularySpec(
+        tokens=resolve_tokens(options.tokens, "char"),
+        lowercase=options.lowercase,
+        min_count=options.min_count,
+        max_size=options.max_size,
+    )
+    vocabulary = build_vocabulary(lines, spec)
+    ids = write_ids(lines, vocabulary)
+    hashes = [stream_hash(lines), stream_hash(validation) if validation else ""]
+    if validation is None:
+        held = max(1, round(len(ids) * training.validation_fraction))
+        ids, held_ids = ids[:-held], ids[-held - 1 :]
+    else:
+        held_ids = write_ids(validation, vocabulary)
+    if len(ids) < 3:
+        raise DataError(f"a text of {len(ids)} units is too short to learn from")
+    plan = _plan(options, training, "text", spec, {"source": vocabulary}, 0, hashes)
+    streams = _Text(ids, held_ids)
+    return execute(plan, run, lambda **hooks: _text_job(plan, streams, **hooks))
+
+
+def train_sequences(
+    corpus: Corpus,
+    kind: SequenceKind,
+    options: GenerateOptions,
+    training: TrainSpec,
+    *,
+    validation: Corpus | None = None,
+    run: Run | None = None,
+) -> Artifact:
+    """Train on sequences of items, or of frames of 0 and 1; return the best by validation.
+
+    Items are judged by ndcg@10 of the last item of each validation sequence, frames by their
+    likelihood. Without `validation`, a share of the sequences is held out.
+    """
+    run = run or Run()
+    hashes = [_corpus_hash(corpus), _corpus_hash(validation) if validation else ""]
+    if validation is None:
+        keys = list(range(len(corpus.sequences)))
+        keep, held = split_keys(keys, training.validation_fraction, training.seed)
+        corpus, validation = corpus.take(keep), corpus.take(held)
+    vocabularies, width = {}, 0
+    spec = VocabularySpec(tokens="word", min_count=options.min_count, max_size=options.max_size)
+    if kind == "frames":
+        width = corpus.sequences[0].shape[1]
+        if any(each.shape[1] != width for each in (*corpus.sequences, *validation.sequences)):
+            raise DataError(f"{corpus.name}: frames must all have {width} values")
+        if options.tied:
+            raise ConfigError("tied is for tokens; frames have no embedding")
+    else:
+        words = (item for items in corpus.sequences for item in items)
+        vocabularies["source"] = Vocabulary.of_words(words, spec)
+    plan = _plan(options, training, kind, spec, vocabularies, width, hashes)
+    held_out = validation
+    return execute(plan, run, lambda **hooks: _sequence_job(plan, corpus, held_out, run, **hooks))
+
+
+@dataclass(frozen=True)
+class _Text:
+    ids: Ids
+    held: Ids
+
+
+def _plan(
+    options: GenerateOptions,
+    training: TrainSpec,
+    kind: SequenceKind,
+    spec: VocabularySpec,
+    vocabularies: dict[str, Vocabulary],
+    width: int,
+    hashes: Sequence[str],
+) -> Plan:
+    reads = width or options.embedding_size
+    network = GeneratorSpec(
+        recurrent=recurrent_spec(options, input_size=reads, layers=options.layers),
+        vocab_size=len(vocabularies["source"]) if vocabularies else 0,
+        embedding_size=0 if width else options.embedding_size,
+        frame_size=width,
+        tied=options.tied,
+        dropout=options.dropout,
+        input_dropout=options.input_dropout,
+        embedding_dropout=options.embedding_dropout,
+        weight_dropout=options.weight_dropout,
+    )
+    generation = GenerationSpec(
+        kind=kind,
+        items=options.items,
+        ends=options.ends and kind == "items",
+        bptt=options.bptt,
+        bptt_jitter=options.bptt_jitter,
+    )
+    data = DataSpec(
+        source={"text": "text", "items": options.items, "frames": "x"}[kind],
+        target="",
+        source_vocabulary=spec,
+        max_length=options.max_length,
+        generation=generation,
+    )
+    plan = Plan("generate", network, data, training, vocabularies, hashes[0])
+    return replace(plan, validation_hash=hashes[1])
+
+
+def _text_job(
+    plan: Plan,
+    text: _Text,
+    *,
+    keep: Callable[[Weights, dict[str, Any]], None],
+    recall: Callable[[], Weights],
+) -> Job:
+    from unrolled.nn.build import build
+    from unrolled.train.loop import Job, Score, epoch_generator, seed_all
+
+    training, generation = plan.training, plan.data.generation or GenerationSpec()
+
+    def batches(epoch: int) -> Any:
+        generator = epoch_generator(training.seed, epoch)
+        size = training.batch_size
+        return Streams(text.ids, size, generation.bptt, generation.bptt_jitter, generator)
+
+    def validate(weights: Weights) -> Score:
+        limit = plan.training.validation_limit or len(text.held)
+        model = GeneratorModel.from_artifact(plan.artifact(weights))
+        found = stream_metrics(model, text.held[: limit + 1])
+        kept = {name: found[name] for name in ("nats", "bits", "perplexity")}
+        return Score(kept, (found["nats"],))
+
+    seed_all(training.seed)
+    carried: dict[str, Any] = {}
+    model = build(plan.network, engine=training.engine)
+    return Job(
+        model=model,
+        batches=batches,
+        loss=_carrying_loss(plan, carried),
+        validate=validate,
+        keep=keep,
+        recall=recall,
+        signature=plan.signature(),
+        carried=carried,
+    )
+
+
+def _carrying_loss(plan: Plan, carried: dict[str, Any]) -> Callable[..., Any]:
+    """Return the mean -log p(next); the state goes on in `carried`, cut off from its gradients."""
+    import torch
+    from torch.nn import functional
+
+    smoothing = plan.training.label_smoothing
+
+    def loss(model: Any, batch: Any, share: float, generator: torch.Generator) -> Any:
+        device = next(model.parameters()).device
+        inputs, targets = (torch.from_numpy(part).to(device) for part in batch)
+        state = unpack_state(carried)
+        logits, state = model(inputs, state)
+        carried.clear()
+        carried.update(pack_state(state))
+        flat = logits.reshape(-1, logits.shape[-1])
+        found = functional.cross_entropy(flat, targets.reshape(-1), label_smoothing=smoothing)
+        return found, targets.numel()
+
+    return loss
+
+
+def pack_state(state: Any) -> dict[str, Any]:
+    """Return a stack's state, h or (h, c), as detached tensors by name."""
+    parts = state if isinstance(state, tuple) else (state,)
+    return {name: part.detach() for name, part in zip("hc", parts, strict=False)}
+
+
+def unpack_state(named: dict[str, Any]) -> Any:
+    """Return the state that `pack_state` named, None where there is none."""
+    if "c" in named:
+        return named["h"], named["c"]
+    return named.get("h")
+
+
+def _sequence_job(
+    plan: Plan,
+    corpus: Corpus,
+    validation: Corpus,
+    run: Run,
+    *,
+    keep: Callable[[Weights, dict[str, Any]], None],
+    recall: Callable[[], Weights],
+) -> Job:
+    from unrolled.nn.build import build
+    from unrolled.train.loop import Job, epoch_generator, seed_all
+
+    training = plan.training
+    prepared = _prepared(plan, corpus, run)
+    lengths = [len(each) - 1 for each in prepared]
+
+    def batches(epoch: int) -> list[Any]:
+        return buckets(
+            lengths,
+            batch_size=training.batch_size,
+            batch_tokens=training.batch_tokens,
+            generator=epoch_generator(training.seed, epoch),
+        )
+
+    seed_all(training.seed)
+    return Job(
+        model=build(plan.network, engine=training.engine),
+        batches=batches,
+        loss=_sequence_loss(plan, prepared),
+        validate=_sequence_validation(plan, validation),
+        keep=keep,
+        recall=recall,
+        signature=plan.signature(),
+    )
+
+
+def _prepared(plan: Plan, corpus: Corpus, run: Run) -> list[Any]:
+    """Return each sequence with its beginning, and with its end where that is learned."""
+    generation = plan.data.generation or GenerationSpec()
+    if generation.kind == "frames":
+        return [np.concatenate([np.zeros_like(x[:1]), x]) for x in corpus.sequences]
+    vocabulary = plan.vocabularies["source"]
+    assert isinstance(vocabulary, Vocabulary)
+    ids = [vocabulary.encode_words(items) for items in corpus.sequences]
+    end = [EOS] if generation.ends else []
+    cut(ids, plan.data.max_length, "sequences", lambda i: f"{corpus.name}, sequence {i + 1}", run)
+    return [[BOS, *found, *end] for found in ids]
+
+
+def _sequence_loss(plan: Plan, prepared: list[Any]) -> Callable[..., Any]:
+    """Return the mean over steps of -log p(next); of frames, summed over keys."""
+    import torch
+    from torch.nn import functional
+
+    frames = bool(plan.network.frame_size) if isinstance(plan.network, GeneratorSpec) else False
+    smoothing = plan.training.label_smoothing
+
+    def loss(model: Any, rows: Any, share: float, generator: torch.Generator) -> Any:
+        device = next(model.parameters()).device
+        chosen = [prepared[i] for i in rows]
+        lengths = torch.tensor([len(each) - 1 for each in chosen])
+        if frames:
+            whole = np.zeros((len(chosen), int(lengths.max()) + 1, chosen[0].shape[1]), np.float32)
+            for n, each in enumerate(chosen):
+                whole[n, : len(each)] = each
+            values = torch.from_numpy(whole).to(device)
+            inside = torch.arange(values.shape[1] - 1)[None] < lengths[:, None]
+            logits, _ = model(values[:, :-1], None, lengths)
+            inside = inside.to(device)
+            total = functional.binary_cross_entropy_with_logits(
+                logits[inside], values[:, 1:][inside], reduction="sum"
+            )
+            return total / lengths.sum(), int(lengths.sum())
+        values = torch.from_numpy(pad(chosen)[0]).to(device)
+        logits, _ = model(values[:, :-1], None, lengths)
+        found = functional.cross_entropy(
+            logits.flatten(0, 1),
+            values[:, 1:].flatten(),
+            ignore_index=PAD,
+            label_smoothing=smoothing,
+        )
+        return found, int(lengths.sum())
+
+    return loss
+
+
+def _sequence_validation(plan: Plan, corpus: Corpus) -> Callable[[Weights], Score]:
+    from unrolled.train.loop import Score
+
+    kind = (plan.data.generation or GenerationSpec()).kind
+    limit = plan.training.validation_limit
+    if 0 < limit < len(corpus.sequences):
+        corpus = corpus.take(range(limit))
+
+    def validate(weights: Weights) -> Score:
+        model = GeneratorModel.from_artifact(plan.artifact(weights))
+        if kind == "frames":
+            found = frame_metrics(model, corpus)
+            return Score({"nats": found["nats"]}, (found["nats"],))
+        found = next_item_metrics(model, corpus)
+        metrics = {name: found[name] for name in ("hr@10", "ndcg@10", "recall@20", "mrr@20")}
+        nats = sequence_metrics(model, corpus)["nats"]
+        return Score({**metrics, "nats": nats}, (-metrics["ndcg@10"], nats))
+
+    return validate
+
+
+def _corpus_hash(corpus: Corpus) -> str:
+    if corpus.sequences and isinstance(corpus.sequences[0], np.ndarray):
+        digest = hashlib.sha256()
+        for each in corpus.sequences:
+            digest.update(str(each.shape).encode() + each.tobytes())
+        return digest.hexdigest()
+    return hash_texts(*corpus.sequences)

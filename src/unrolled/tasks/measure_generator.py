@@ -1,0 +1,116 @@
+"""How well a generator foretells: likelihood of text and frames, ranks of next items."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from unrolled.data.items import Corpus
+from unrolled.data.streams import Ids
+from unrolled.data.vocab import UNK
+from unrolled.errors import DataError
+from unrolled.runtime.generator_model import GeneratorModel, frame_losses
+
+Array = Any
+
+
+def stream_metrics(model: GeneratorModel, ids: Ids) -> dict[str, Any]:
+    """Return nats, bits and perplexity a unit over ids[1:], the state carried through them all.
+
+    nats = mean -log p(id | all before), bits = nats / log 2, perplexity = exp(nats).
+    """
+    total, count, unknown = 0.0, 0, 0
+    for losses in model.stream_losses(ids):
+        total += float(losses.sum(dtype=np.float64))
+        count += len(losses)
+    unknown = int((np.asarray(ids[1:]) == UNK).sum())
+    return {**per_unit(total, count), "count": count, "unknown": unknown}
+
+
+def per_unit(total: float, count: int) -> dict[str, float]:
+    """Return nats, bits and perplexity of a sum of nats over `count` units."""
+    nats = total / max(count, 1)
+    return {"nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(min(nats, 700))}
+
+
+def frame_metrics(model: GeneratorModel, corpus: Corpus) -> dict[str, Any]:
+    """Return -log p a frame in nats, summed over keys (Chung et al. 2014, section 4.1).
+
+    `nats` counts every frame, the first from silence; `nats_after_first` all but the first of each
+    sequence, as Bai et al. 2018 count. Both are means over frames.
+    """
+    losses = [frame_losses(model.network, model.frames(each)) for each in corpus.sequences]
+    later = np.concatenate([each[1:] for each in losses])
+    every = np.concatenate(losses)
+    return {
+        "nats": float(every.mean()),
+        "nats_after_first": float(later.mean()) if len(later) else math.nan,
+        "count": len(losses),
+        "steps": len(every),
+    }
+
+
+def next_item_metrics(
+    model: GeneratorModel, corpus: Corpus, *, exclude_seen: bool = True
+) -> dict[str, Any]:
+    """Rank the last item of each sequence after the others (leave one out).
+
+    With rank r from 1 among all items but those before it: hr@10 and recall@20 are the shares of
+    r <= 10 and 20; ndcg@10 the mean of 1 / log2(r + 1) there, else 0; mrr@20 of 1 / r. Where the
+    file holds negatives, `negatives_` names the same among these and the last item only. An item
+    that the model does not know counts as missed, and equal scores count against the item.
+    """
+    histories, targets = [], []
+    for i, items in enumerate(corpus.sequences):
+        if len(items) < 2:
+            raise DataError(f"{corpus.name}, sequence {i + 1}: needs two items or more")
+        ids = model.encode(items)
+        histories.append(ids[:-1])
+        targets.append(ids[-1])
+    ranks, among = [], []
+    size = 256
+    for begin in range(0, len(histories), size):
+        part = slice(begin, begin + size)
+        scores = model.next_scores(histories[part], exclude_seen=False)
+        for row, (history, target) in enumerate(zip(histories[part], targets[part], strict=True)):
+            own = scores[row, target]
+            if exclude_seen:
+                scores[row, [k for k in history if k != target]] = -np.inf
+            ranks.append(_rank(own, scores[row]))
+            if corpus.negatives is not None:
+                others = set(model.encode(corpus.negatives[begin + row])) - {target}
+                others.discard(UNK)
+                among.append(_rank(own, scores[row, sorted(others)], of_itself=0))
+    metrics = rank_metrics(np.array(ranks))
+    if among:
+        found = rank_metrics(np.array(among))
+        metrics |= {f"negatives_{name}": value for name, value in found.items()}
+    return {**metrics, "count": len(ranks)}
+
+
+def _rank(own: float, scores: Array, of_itself: int = 1) -> float:
+    if own == -np.inf:
+        return math.inf
+    return 1.0 + float((scores >= own).sum() - of_itself)
+
+
+def rank_metrics(ranks: Array) -> dict[str, float]:
+    """Return hr@10, ndcg@10, recall@20 and mrr@20 of ranks that begin at 1."""
+    return {
+        "hr@10": float((ranks <= 10).mean()),
+        "ndcg@10": float(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0).mean()),
+        "recall@20": float((ranks <= 20).mean()),
+        "mrr@20": float(np.where(ranks <= 20, 1 / ranks, 0).mean()),
+    }
+
+
+def sequence_metrics(model: GeneratorModel, corpus: Corpus) -> dict[str, Any]:
+    """Return nats and perplexity an item, the end counted where the model has learned it."""
+    total, count = 0.0, 0
+    for each in corpus.sequences:
+        for losses in model.losses(each):
+            total += float(losses.sum(dtype=np.float64))
+            count += len(losses)
+    return per_unit(total, count)

@@ -1,0 +1,364 @@
+"""What classify and regress share: from examples, in memory or in shards, to the loop's job."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.data.batch import Batch, buckets, pad
+from unrolled.data.examples import Examples
+from unrolled.data.moments import Moments
+from unrolled.data.shards import Shards, Source, Whole, content_of
+from unrolled.data.split import split as split_keys
+from unrolled.data.tagging import pad_frames
+from unrolled.data.vocab import Vocabulary, suggest_tokens
+from unrolled.errors import ConfigError, DataError
+from unrolled.options import PooledOptions, recurrent_spec, resolve_tokens
+from unrolled.spec import (
+    AttentionSpec,
+    ClassifierSpec,
+    DataSpec,
+    FramesSpec,
+    RecurrentSpec,
+    RegressorSpec,
+    TrainSpec,
+    VocabularySpec,
+)
+from unrolled.tasks.base import Plan, Run, hide_tokens
+
+if TYPE_CHECKING:
+    from unrolled.train.loop import Job, Score, Weights
+
+Array = NDArray[Any]
+TEXT_LENGTH = 400
+
+
+@dataclass(frozen=True)
+class PooledBatch(Batch):
+    """A batch of one answer a sequence.
+
+    `values` are ids [N, T] or frames [N, T, I]; `targets` [N] classes, [N, C] 0 or 1 a label, or
+    [N, K] standardised numbers.
+    """
+
+    values: Array | None = None
+    targets: Array | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Sequences of a shard as ids or frames, and what they should answer as an array."""
+
+    values: Sequence[Any]
+    targets: Array
+
+    def batch(self, index: Array) -> PooledBatch:
+        """Return the sequences at `index` [N], padded."""
+        chosen = [self.values[i] for i in index]
+        frames = isinstance(chosen[0], np.ndarray)
+        values, lengths = pad_frames(chosen) if frames else pad(chosen)
+        ids = np.empty((len(index), 0), np.int64) if frames else values
+        return PooledBatch(ids, lengths, index, values=values, targets=self.targets[index])
+
+
+def data_spec(options: PooledOptions, kind: str, **task: Any) -> DataSpec:
+    """Return how a file of format `kind` is to be read, as far as the options say."""
+    frames = None
+    if kind == "npz" or options.features or options.sequence or options.time:
+        frames = frames_spec(options)
+    return DataSpec(source=options.text, frames=frames, **task)
+
+
+def frames_spec(options: PooledOptions) -> FramesSpec:
+    """Return how frames are to be read, as far as the options say."""
+    named = tuple(name.strip() for name in options.features.split(",") if name.strip())
+    return FramesSpec(
+        features=named,
+        sequence=options.sequence,
+        time=options.time,
+        mask_missing=options.missing == "mask",
+    )
+
+
+def sources(
+    examples: Examples | Shards, validation: Examples | None, training: TrainSpec
+) -> tuple[Source, Examples]:
+    """Return the training examples as shards, and those to validate on, in memory.
+
+    Without `validation`, a fraction of the distinct inputs is held out.
+    """
+    if isinstance(examples, Shards):
+        if validation is not None:
+            return examples, validation
+        examples.fraction, examples.seed = training.validation_fraction, training.seed
+        return examples, examples.held_out()
+    if validation is not None:
+        return Whole(examples), validation
+    keys = [content_of(x) for x in examples.inputs]
+    keep, held = split_keys(keys, training.validation_fraction, training.seed)
+    return Whole(examples.take(keep)), examples.take(held)
+
+
+def each(source: Source) -> Iterator[Examples]:
+    """Yield the shards one after the other; DataError where one has no examples, or other ones."""
+    features: tuple[str, ...] | None = None
+    for k in range(len(source)):
+        examples = source.load(k)
+        if features is not None and examples.features != features:
+            raise DataError(
+                f"{examples.name}: its features are {', '.join(examples.features)}, those of the "
+                f"first file {', '.join(features)}"
+            )
+        features = examples.features
+        yield examples
+
+
+def content_hash(source: Source) -> str:
+    """Return the SHA-256 of all inputs and answers, in order."""
+    digest = hashlib.sha256()
+    for examples in each(source):
+        for x, y in zip(examples.inputs, examples.targets, strict=True):
+            digest.update(content_of(x) + b"\x1f" + content_of(y) + b"\x1e")
+    return digest.hexdigest()
+
+
+def frame_moments(source: Source) -> Moments:
+    """Return count, mean and spread of each feature over all frames."""
+    found: Moments | None = None
+    for examples in each(source):
+        for start in range(0, len(examples), 1024):
+            part = Moments.of(np.concatenate(list(examples.inputs[start : start + 1024])))
+            found = part if found is None else found.joined(part)
+    if found is None:
+        raise DataError(f"{source.name}: no examples to train on")
+    return found
+
+
+def read_as(
+    source: Source, data: DataSpec, options: PooledOptions
+) -> tuple[DataSpec, Vocabulary | None]:
+    """Fix the reading of the data, and the vocabulary of texts."""
+    first = source.load(0)
+    if first.features:
+        frames = replace_struct(data.frames or frames_spec(options), features=first.features)
+        return replace_struct(data, frames=frames, max_length=options.max_length), None
+    spec = VocabularySpec(
+        tokens=resolve_tokens(options.tokens, suggest_tokens(first.inputs)),
+        lowercase=options.lowercase,
+        min_count=options.min_count,
+        max_size=options.max_size,
+    )
+    if spec.tokens == "bpe" and len(source) > 1:
+        raise ConfigError("tokens 'bpe' reads all texts at once; give 'word' or 'char' for shards")
+    vocabulary = Vocabulary.build((x for part in each(source) for x in part.inputs), spec)
+    limit = options.max_length or TEXT_LENGTH
+    return replace_struct(data, source_vocabulary=spec, max_length=limit), vocabulary
+
+
+def replace_struct(struct: Any, **changes: Any) -> Any:
+    """Return a spec with some fields changed."""
+    return msgspec.structs.replace(struct, **changes)
+
+
+def trunk(options: PooledOptions, data: DataSpec, vocabulary: Vocabulary | None) -> dict[str, Any]:
+    """Return the fields that the classifier's and the regressor's network share."""
+    if vocabulary is None:
+        frames = data.frames or FramesSpec()
+        sizes = {"frame_size": len(frames.features), "mask_missing": frames.mask_missing}
+        width = len(frames.features) * (2 if frames.mask_missing else 1)
+    else:
+        sizes = {"vocab_size": len(vocabulary), "embedding_size": options.embedding_size}
+        width = options.embedding_size
+    recurrent = recurrent_spec(options, input_size=width, layers=options.layers)
+    return {
+        **sizes,
+        "recurrent": recurrent,
+        "pooling": options.pooling,
+        "attention": _attention(options, recurrent),
+        "dropout": options.dropout,
+    }
+
+
+def _attention(options: PooledOptions, recurrent: RecurrentSpec) -> AttentionSpec | None:
+    if options.pooling != "attention":
+        return None
+    width = recurrent.output_size
+    scored = options.attention in ("additive", "concat")
+    return AttentionSpec(
+        kind=options.attention,
+        query_size=width,
+        key_size=width,
+        size=(options.attention_size or options.hidden_size) if scored else 0,
+    )
+
+
+class _Shelf:
+    """Encoded shards, the last one kept: what an epoch reads is in memory once."""
+
+    def __init__(
+        self, source: Source, encode: Callable[[Examples], Encoded], lengths: list[list[int]]
+    ) -> None:
+        self.source, self.encode, self.lengths = source, encode, lengths
+        self.held: tuple[int, Encoded] | None = None
+
+    def shard(self, k: int) -> Encoded:
+        if self.held is None or self.held[0] != k:
+            self.held = None
+            self.held = (k, self.encode(self.source.load(k)))
+        return self.held[1]
+
+
+class _Epoch(Sequence[Batch]):
+    """The batches of an epoch, each made when it is asked for."""
+
+    def __init__(self, shelf: _Shelf, order: list[tuple[int, Array]]) -> None:
+        self.shelf, self.order = shelf, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, k: Any) -> Any:
+        shard, index = self.order[k]
+        return self.shelf.shard(shard).batch(index)
+
+
+def make_job(
+    plan: Plan,
+    source: Source,
+    targets: Callable[[Examples], Array],
+    run: Run,
+    *,
+    criterion: Callable[[Any, Any], tuple[Any, float]],
+    prepare: Callable[[Any], None],
+    validate: Callable[[Weights], Score],
+    keep: Callable[[Weights, dict[str, Any]], None],
+    recall: Callable[[], Weights],
+) -> Job:
+    """Return what the loop needs: the model, its batches, its loss and its validation.
+
+    `targets` encodes the answers of a shard, `criterion(outputs, targets)` is the mean loss and
+    what it is a mean of, `prepare` writes first values into the model.
+    """
+    from unrolled.nn.build import build
+    from unrolled.train.loop import Job, seed_all
+
+    training, spec = plan.training, plan.network
+    assert isinstance(spec, (ClassifierSpec, RegressorSpec))
+    shelf = _shelf(plan, source, targets, run)
+    seed_all(training.seed)
+    model = build(spec, engine=training.engine)
+    prepare(model)
+    return Job(
+        model=model,
+        batches=lambda epoch: _Epoch(shelf, _order(shelf, training, epoch)),
+        loss=_loss(criterion, plan.token_dropout),
+        validate=validate,
+        keep=keep,
+        recall=recall,
+        signature=plan.signature(),
+    )
+
+
+def _shelf(plan: Plan, source: Source, targets: Callable[[Examples], Array], run: Run) -> _Shelf:
+    """Encode every shard once, for its lengths; tell how many sequences are cut."""
+    limit = plan.data.max_length
+    vocabulary = plan.vocabularies.get("source")
+    cut = count = 0
+    first = ""
+
+    def whole(examples: Examples) -> Sequence[Any]:
+        if isinstance(vocabulary, Vocabulary):
+            return [vocabulary.encode(text) for text in examples.inputs]
+        return examples.inputs
+
+    def encode(examples: Examples, values: Sequence[Any] | None = None) -> Encoded:
+        values = whole(examples) if values is None else values
+        return Encoded([x[:limit] for x in values] if limit else values, targets(examples))
+
+    shelf = _Shelf(source, encode, [])
+    for k, examples in enumerate(each(source)):
+        values = whole(examples)
+        long = [i for i, x in enumerate(values) if limit and len(x) > limit]
+        if long and not cut:
+            first = examples.where(long[0])
+        cut, count = cut + len(long), count + len(values)
+        shelf.held = (k, encode(examples, values))
+        shelf.lengths.append([len(x) for x in shelf.held[1].values])
+    if cut:
+        what = "sequences" if plan.data.frames else "texts"
+        run.notify(
+            f"{cut} of {count} {what} for training are longer than {limit} units (max_length) and "
+            f"were cut there; the first is {first}"
+        )
+    if not count:
+        raise DataError(f"{source.name}: no examples to train on")
+    return shelf
+
+
+def _order(shelf: _Shelf, training: TrainSpec, epoch: int) -> list[tuple[int, Array]]:
+    """Return shard and places of each batch: shards in a random order, batches of one together."""
+    from unrolled.train.loop import epoch_generator
+
+    generator = epoch_generator(training.seed, epoch)
+    found: list[tuple[int, Array]] = []
+    many = len(shelf.lengths) > 1
+    for k in generator.permutation(len(shelf.lengths)).tolist() if many else [0]:
+        # A generator a shard, so that one's order does not hang on the sizes of others.
+        own = np.random.default_rng([training.seed, epoch, k]) if many else generator
+        order = buckets(
+            shelf.lengths[k],
+            batch_size=training.batch_size,
+            batch_tokens=training.batch_tokens,
+            generator=own,
+        )
+        found += [(k, index) for index in order]
+    return found
+
+
+def _loss(
+    criterion: Callable[[Any, Any], tuple[Any, float]], token_dropout: float
+) -> Callable[..., Any]:
+    import torch
+
+    def loss(model: Any, batch: PooledBatch, share: float, generator: torch.Generator) -> Any:
+        assert batch.values is not None
+        assert batch.targets is not None
+        device = next(model.parameters()).device
+        values = torch.from_numpy(batch.values)
+        if batch.values.ndim == 2:
+            values = hide_tokens(values, token_dropout, generator)
+        outputs = model(values.to(device), torch.from_numpy(batch.source_lengths))
+        return criterion(outputs, torch.from_numpy(batch.targets).to(device))
+
+    return loss
+
+
+def limited(examples: Examples, training: TrainSpec) -> Examples:
+    """Return at most `validation_limit` of the examples, the same ones each time."""
+    limit = training.validation_limit
+    if not 0 < limit < len(examples):
+        return examples
+    return examples.take(np.random.default_rng(training.seed).permutation(len(examples))[:limit])
+
+
+def scale_frames(model: Any, moments: Moments | None) -> None:
+    """Write the frames' mean and scale into the model."""
+    import torch
+
+    if moments is not None:
+        with torch.no_grad():
+            model.frames.mean.copy_(torch.from_numpy(moments.mean))
+            model.frames.scale.copy_(torch.from_numpy(moments.scale))
+
+
+def with_hashes(plan: Plan, validation: Examples | None) -> Plan:
+    """Return the plan that also names its own validation data."""
+    if validation is None:
+        return plan
+    return replace(plan, validation_hash=content_hash(Whole(validation)))

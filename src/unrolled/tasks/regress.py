@@ -1,0 +1,162 @@
+"""Regress: a whole sequence to one real number or several (many to one).
+
+Training needs the `train` extra; a fitted regressor predicts without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unrolled.artifact import Artifact
+from unrolled.data.examples import Examples
+from unrolled.data.moments import Moments
+from unrolled.data.shards import Shards, Source
+from unrolled.errors import DataError
+from unrolled.options import RegressOptions
+from unrolled.runtime.model import RegressorModel
+from unrolled.spec import DataSpec, RegressorSpec, TrainSpec
+from unrolled.tasks.base import Plan, Run, execute
+from unrolled.tasks.evaluate import evaluate_regressor
+from unrolled.tasks.pooled import (
+    content_hash,
+    each,
+    frame_moments,
+    limited,
+    make_job,
+    read_as,
+    replace_struct,
+    scale_frames,
+    sources,
+    trunk,
+    with_hashes,
+)
+
+if TYPE_CHECKING:
+    from unrolled.train.loop import Score, Weights
+
+__all__ = ["Examples", "train"]
+
+
+def target_names(options: RegressOptions) -> tuple[str, ...]:
+    """Return the names of the targets that the options give."""
+    return tuple(name.strip() for name in options.target.split(",") if name.strip())
+
+
+def train(
+    examples: Examples | Shards,
+    options: RegressOptions,
+    training: TrainSpec,
+    *,
+    validation: Examples | None = None,
+    data: DataSpec | None = None,
+    run: Run | None = None,
+) -> Artifact:
+    """Train a regressor and return the best model by validation: its mean RMSE over the spread.
+
+    Each target is standardised by the training data's mean and standard deviation. Without
+    `validation`, `training.validation_fraction` of the distinct inputs are held out. `data` says
+    how the files were read. Raises DataError for data that cannot be trained on.
+    """
+    run = run or Run()
+    given = validation
+    source, validation = sources(examples, validation, training)
+    data = data or DataSpec(source=options.text, target=options.target)
+    data, vocabulary = read_as(source, data, options)
+    moments = target_moments(source)
+    data = replace_struct(data, targets=_names(data, options, len(moments.mean)))
+    for part in (validation, given):
+        if part is not None and len(part) and len(part.targets[0]) != len(data.targets):
+            raise DataError(
+                f"{part.name}: {len(part.targets[0])} targets, expected {len(data.targets)}"
+            )
+    network = RegressorSpec(**trunk(options, data, vocabulary), num_targets=len(data.targets))
+    plan = Plan(
+        task="regress",
+        network=network,
+        data=data,
+        training=training,
+        vocabularies={} if vocabulary is None else {"source": vocabulary},
+        data_hash=f"{options.loss}:{content_hash(source)}",
+        token_dropout=options.token_dropout if vocabulary is not None else 0.0,
+    )
+    plan = with_hashes(plan, given)
+    frames = None if vocabulary is not None else frame_moments(source)
+
+    def encode(found: Examples) -> NDArray[Any]:
+        values = (np.stack(list(found.targets)) - moments.mean) / moments.scale
+        return values.astype(np.float32)
+
+    def prepare(model: Any) -> None:
+        import torch
+
+        scale_frames(model, frames)
+        with torch.no_grad():
+            model.targets.mean.copy_(torch.from_numpy(moments.mean))
+            model.targets.scale.copy_(torch.from_numpy(moments.scale))
+
+    def job(**hooks: Any) -> Any:
+        return make_job(
+            plan,
+            source,
+            encode,
+            run,
+            criterion=_criterion(options.loss),
+            prepare=prepare,
+            validate=_validation(plan, limited(validation, training), moments),
+            **hooks,
+        )
+
+    return execute(plan, run, job, lambda found: _details(found, validation))
+
+
+def _names(data: DataSpec, options: RegressOptions, width: int) -> tuple[str, ...]:
+    names = data.targets or target_names(options)
+    if len(names) == width:
+        return names
+    return tuple(f"{options.target}_{k}" for k in range(1, width + 1))
+
+
+def target_moments(source: Source) -> Moments:
+    """Return mean and spread of each target; DataError where the sequences have not as many."""
+    found: Moments | None = None
+    for examples in each(source):
+        widths = {len(target) for target in examples.targets}
+        if len(widths) > 1:
+            raise DataError(f"{examples.name}: sequences of {sorted(widths)} targets; expected one")
+        if not widths:
+            continue
+        part = Moments.of(np.stack(list(examples.targets)))
+        found = part if found is None else found.joined(part)
+    if found is None:
+        raise DataError(f"{source.name}: no examples to train on")
+    return found
+
+
+def _criterion(kind: str) -> Callable[[Any, Any], tuple[Any, float]]:
+    from unrolled.train.losses import regression_loss
+
+    return lambda outputs, targets: regression_loss(outputs, targets, kind=kind)
+
+
+def _validation(plan: Plan, examples: Examples, moments: Moments) -> Callable[[Weights], Score]:
+    """Score through the runtime: by the mean of each target's RMSE over its own spread."""
+    from unrolled.train.loop import Score
+
+    def validate(weights: Weights) -> Score:
+        model = RegressorModel.from_artifact(plan.artifact(weights))
+        found = evaluate_regressor(model, examples)
+        errors = [each["rmse"] for each in found["per_target"].values()]
+        rank = float(np.mean(np.array(errors) / moments.scale))
+        return Score({k: found[k] for k in ("mae", "rmse", "r2", "spearman")}, (rank,))
+
+    return validate
+
+
+def _details(found: Artifact, validation: Examples) -> dict[str, Any]:
+    """Return what the best model does target by target on the validation data."""
+    metrics = evaluate_regressor(RegressorModel.from_artifact(found), validation)
+    return {"per_target": metrics["per_target"]} if len(metrics["per_target"]) > 1 else {}

@@ -1,0 +1,201 @@
+"""The command with a forecaster: train, predict, evaluate, explain, inspect, and their errors."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import forecasting
+import tiny
+from test_cli import Command, run  # noqa: F401
+from test_torch_free import BLOCK
+from unrolled import cli
+
+TRAIN = ("train", "forecast")
+LEARN = (*forecasting.FLAGS, "--output=normal", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models that were trained by the command itself, and their data."""
+    root = tmp_path_factory.mktemp("models")
+    long = forecasting.write(root / "long.csv", forecasting.frame())
+    promo = {"promo": lambda k, t: float(t % 3 == 0)}
+    forecasting.write(root / "promo.csv", forecasting.frame(**promo))
+    whole = forecasting.frame("a", 64, **promo)
+    ahead = {k: v[60:] for k, v in whole.items() if k != "y"}
+    forecasting.write(root / "ahead.csv", ahead)
+    one = {k: v[:60] for k, v in whole.items()}
+    forecasting.write(root / "one.csv", one)
+    wide = {"date": one["ds"], "load": one["promo"], "OT": one["y"]}
+    forecasting.write(root / "wide.csv", wide)
+    for name, data, flags in (
+        ("long", long, ()),
+        ("promo", root / "promo.csv", ("--future", "promo")),
+        ("wide", root / "wide.csv", ("--time", "date", "--target", "OT", "--past", "load")),
+    ):
+        given = [*TRAIN, data, "--out", root / name, *LEARN, *flags]
+        assert cli.run(list(map(str, given))) == 0
+    return root
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_help_names_every_key(run: Command) -> None:  # noqa: F811
+    said = run("train", "forecast", "--help")
+    for name in ("horizon", "window", "freq", "scaling", "decoder", "output", "quantiles", "past"):
+        assert f"--{name} " in said.out
+
+
+def test_training_tells_its_errors(run: Command, root: Path) -> None:  # noqa: F811
+    said = run(*TRAIN, root / "long.csv", "--out", "model", *forecasting.FLAGS, "--json")
+    assert said.code == 0
+    assert "MAE" in said.err
+    assert "CRPS" in said.err
+    assert {"mae", "rmse", "smape", "mase", "crps"} <= json.loads(said.out).keys()
+
+
+def test_several_levels_after_one_flag(run: Command, root: Path) -> None:  # noqa: F811
+    said = run("predict", root / "long", root / "long.csv", "--level", "80", "95")
+    found = rows(said.out)
+    assert list(found[0]) == [
+        "unique_id", "ds", "y_hat", "y_hat-lo-80", "y_hat-hi-80", "y_hat-lo-95", "y_hat-hi-95",
+    ]  # fmt: skip
+    assert len(found) == 8
+    for row in found:
+        names = ("lo-95", "lo-80", "hi-80", "hi-95")
+        ends = [float(row[f"y_hat-{name}"]) for name in names]
+        assert ends == sorted(ends)
+    other = run("predict", "--level", "80", "--level", "95", root / "long", root / "long.csv")
+    assert other.out == said.out
+    assert run("predict", root / "long", root / "long.csv", "--level").code == 2
+
+
+def test_json_lines_and_jsonl_files(run: Command, root: Path) -> None:  # noqa: F811
+    said = run("predict", root / "long", root / "long.csv", "--json", "--horizon", "2")
+    found = [json.loads(line) for line in said.lines()]
+    assert [each["unique_id"] for each in found] == ["a", "a", "b", "b"]
+    data = forecasting.frame()
+    lines = [
+        json.dumps(dict(zip(data, row, strict=True))) for row in zip(*data.values(), strict=True)
+    ]
+    Path("data.jsonl").write_text("\n".join(lines))
+    other = run("predict", root / "long", "data.jsonl", "--horizon", "2")
+    assert other.out == said.out
+
+
+def test_a_wide_file_is_answered_as_one_series(run: Command, root: Path) -> None:  # noqa: F811
+    said = run("predict", root / "wide", root / "wide.csv")
+    assert list(rows(said.out)[0]) == ["date", "y_hat"]
+    assert rows(said.out)[0]["date"] == "2024-01-03 12:00:00"
+
+
+def test_what_is_known_ahead_comes_in_a_file(run: Command, root: Path) -> None:  # noqa: F811
+    said = run("predict", root / "promo", root / "one.csv", "--future", root / "ahead.csv")
+    assert len(rows(said.out)) == 4
+    said = run("predict", root / "promo", root / "one.csv")
+    assert said.code == 2
+    assert "'promo' is not known 1 steps after its last" in said.err
+    assert "--future FILE" in said.err
+
+
+def test_evaluate_stands_beside_the_baselines(run: Command, root: Path) -> None:  # noqa: F811
+    said = run(
+        "evaluate", root / "long", root / "long.csv", "--windows", "3", "--stride", "2",
+        "--level", "80",
+    )  # fmt: skip
+    lines = said.lines()
+    assert lines[0].split() == ["model", "seasonal", "naive", "drift"]
+    assert [line.split()[0] for line in lines[1:6]] == ["mae", "rmse", "smape", "mase", "crps"]
+    assert lines[-2].startswith("coverage_80")
+    assert lines[-1].endswith("6 windows, 24 values")
+    found = json.loads(run("evaluate", root / "long", root / "long.csv", "--json").out)
+    assert found["seasonal_naive"]["mae"] > 0
+    assert found["windows"] == 2
+
+
+def test_the_page_shows_forecasts_beside_what_came(run: Command, root: Path) -> None:  # noqa: F811
+    said = run("explain", root / "long", root / "long.csv", "--out", "page.html")
+    assert "the report is in page.html" in said.err
+    page = Path("page.html").read_text()
+    assert page.count('<svg class="plot"') == 2
+    assert "Over 4 steps the forecast was off by" in page
+    assert "what came" in page
+    assert "in the interval of 95" in page
+    said = run("explain", root / "long", "some", "text")
+    assert said.code == 2
+    assert "a forecaster's page is of one file" in said.err
+
+
+def test_inspect_draws_it(run: Command, root: Path) -> None:  # noqa: F811
+    said = run("inspect", root / "promo")
+    assert "forecast: 4 steps of h from the 12 before, a normal distribution each" in said.out
+    assert "1 known covariate; calendar: hour" in said.out
+    assert "y[T+1] ... y[T+4]" in said.out
+    assert "head.context.weight" in said.out
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,2024-01-01,1\na,2024-01-01,1\n", "row 3, column 'ds': 2024-01-01 a second time"),
+        ("a,2024-01-01,1\na,2024-01-02,high\n", "row 3, column 'y': 'high', expected a number"),
+    ],
+)
+def test_bad_data_is_one_line(run: Command, rows: str, message: str) -> None:  # noqa: F811
+    Path("bad.csv").write_text("unique_id,ds,y\n" + rows)
+    said = run(*TRAIN, "bad.csv", "--out", "model", *forecasting.FLAGS)
+    assert said.code == 2
+    assert message in said.err
+    assert "Traceback" not in said.err
+
+
+def test_flags_of_forecasters_are_theirs(run: Command, root: Path, tmp_path: Path) -> None:  # noqa: F811
+    data = tiny.write_reviews(tmp_path / "reviews.csv")
+    assert run("train", "classify", data, "--out", "texts", *tiny.FLAGS, "--quiet").code == 0
+    said = run("predict", "texts", data, "--level", "80")
+    assert said.code == 2
+    assert "--level, --horizon and --future are for forecasters" in said.err
+
+
+def test_a_lower_precision_is_measured_beside(run: Command, root: Path) -> None:  # noqa: F811
+    said = run(
+        "export", root / "long", "--precision", "bf16", "--check", root / "long.csv",
+        "--out", "low",
+    )  # fmt: skip
+    assert said.code == 0
+    assert "mae" in said.out
+    assert run("export", root / "long", "--out", "model.onnx").code == 2
+
+
+USE = """
+import sys
+import unrolled
+from unrolled.cli import run
+
+folder, data, out = sys.argv[1:]
+model = unrolled.load(folder)
+for arguments in (
+    ["predict", folder, data, "--level", "80", "95"],
+    ["evaluate", folder, data, "--json"],
+    ["explain", folder, data, "--out", out, "--quiet"],
+    ["inspect", folder],
+):
+    assert run(arguments) == 0, arguments
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("block", ["", BLOCK], ids=["torch there", "torch blocked"])
+def test_every_use_of_a_forecaster_without_torch(block: str, root: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    found = tiny.python(block + USE, root / "long", root / "long.csv", page)
+    assert found.stderr == ""
+    assert found.returncode == 0
+    assert page.stat().st_size > 1000

@@ -1,0 +1,89 @@
+"""A sequence of one step, the plain network without time, is legal wherever sequences are read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import signals
+import stacks
+import tiny
+import unrolled
+from test_cli import Command, run  # noqa: F401
+from tolerances import close
+from unrolled.nn import recurrent
+from unrolled.spec import RecurrentSpec
+from unrolled.tasks import Classifier, Regressor, Tagger, Translator
+
+POINTS = [np.array([[a, b]], np.float32) for a in (-1, 1) for b in range(-6, 7)]
+SIDES = ["left" if x[0, 0] < 0 else "right" for x in POINTS]
+LEARN = {**signals.LEARN, "epochs": 20}
+WORDS = ["cat", "dog", "runs", "barks"] * 6
+KINDS = ["noun", "noun", "verb", "verb"] * 6
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+def test_frames_of_one_step_are_classified(pooling, tmp_path, run: Command):  # noqa: F811
+    estimator = Classifier(**LEARN, pooling=pooling).fit(POINTS, SIDES)
+    assert estimator.score(POINTS, SIDES) == 1
+    estimator.save(tmp_path / "model")
+    model = unrolled.load(tmp_path / "model")
+    if pooling == "attention":
+        assert model.attention(POINTS[:1])[0].weights.tolist() == [1]
+    shown = run("inspect", tmp_path / "model")
+    assert "2 numbers a step" in shown.out
+
+
+def test_frames_of_one_step_get_numbers():
+    y = np.array([3 * x[0, 0] + x[0, 1] for x in POINTS])
+    assert Regressor(**LEARN).fit(POINTS, y).score(POINTS, y) > 0.9
+
+
+def test_texts_of_one_word_are_classified():
+    estimator = Classifier(**{**LEARN, "embedding_size": 8}, tokens="word")
+    estimator.fit(WORDS, KINDS, validation=(WORDS, KINDS))
+    assert estimator.predict(["cat", "barks"]).tolist() == ["noun", "verb"]
+
+
+def test_sentences_of_one_word_are_tagged(tmp_path, run: Command):  # noqa: F811
+    sentences, tags = [[word] for word in WORDS], [[kind] for kind in KINDS]
+    choices = {**LEARN, "word_dropout": 0.0, "embedding_size": 8}
+    tagger = Tagger(**choices).fit(sentences, tags, validation=(sentences, tags))
+    assert tagger.predict(["cat", "barks"]) == [["noun"], ["verb"]]
+    assert tagger.model_.tag("cat", n_best=2).answers[0][1].tags == ("verb",)
+    tagger.save(tmp_path / "model")
+    page = tmp_path / "page.html"
+    assert run("explain", tmp_path / "model", "cat", "--out", page).code == 0
+    frames = Tagger(**LEARN).fit(POINTS, [[side] for side in SIDES])
+    assert frames.predict(POINTS) == [[side] for side in SIDES]
+
+
+def test_texts_of_one_character_are_translated(tmp_path, run: Command):  # noqa: F811
+    sources, targets = list("abcd") * 8, list("wxyz") * 8
+    choices = {**tiny.SMALL, "epochs": 25, "lr": 0.03, "dropout": 0.0, "token_dropout": 0.0}
+    translator = Translator(**choices).fit(sources, targets, validation=(sources, targets))
+    assert translator.predict(list("abcd")) == list("wxyz")
+    translator.save(tmp_path / "model")
+    assert run("explain", tmp_path / "model", "a", "--out", tmp_path / "page.html").code == 0
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_layers_and_sessions_take_one_step(cell, both):
+    spec = RecurrentSpec(cell=cell, input_size=3, hidden_sizes=(5, 4), bidirectional=both)
+    layer = stacks.randomise(recurrent(spec, engine="native")).double()
+    x = stacks.random(6, 1, 3)
+    y, hx = layer(x)
+    reference = recurrent(spec, engine="reference").double()
+    reference.load_state_dict(layer.state_dict())
+    close(y, reference(x)[0], "forward")
+    runtime = layer.runtime()
+    found, _ = runtime(x.numpy())
+    close(found, y, "forward")
+    one, _ = layer(x[0])
+    close(one, y[0], "forward")
+    if not both:
+        close(runtime.stream(6).step(x[:, 0].numpy()), y[:, 0], "forward")
+        close(runtime.step(x[0, 0].numpy())[0], y[0, 0], "forward")
+    assert all(torch.isfinite(part).all() for part in stacks.flat(hx))
