@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import explaining
 import tagging
 import tiny
 from unrolled.errors import ConfigError
@@ -119,14 +120,13 @@ def test_the_score_of_tags_is_their_log_probability(name: str, models) -> None:
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_frames_are_replaced_by_their_mean(cell: str) -> None:
-    from explaining import model_of
     from unrolled.data.vocab import LabelVocabulary
     from unrolled.nn.build import build
 
     spec = tagging.tagger(cell, frames=3)
     weights = {k: v.detach().numpy() for k, v in build(spec).state_dict().items()}
     weights["frames.mean"] = np.array([1.0, 2.0, 3.0], np.float32)
-    model = model_of("tag", spec, weights, {"target": LabelVocabulary(tuple("abcde"))})
+    model = explaining.model_of("tag", spec, weights, {"target": LabelVocabulary(tuple("abcde"))})
     found = subject_of(model, FRAMES, "3")
     keep = np.array([[True, True, False, True, True, True]])
     swapped = FRAMES.copy()
@@ -187,7 +187,7 @@ def test_frames_of_one_answer(kind: str) -> None:
         weights |= {"targets.mean": np.float32([5, 7]), "targets.scale": np.float32([2, 3])}
     roles = {} if kind == "number" else {"target": LabelVocabulary(("a", "b", "c"))}
     data = DataSpec(targets=("p", "q")) if kind == "number" else DataSpec()
-    model = model_of(task, spec, weights, roles, data)
+    model = explaining.model_of(task, spec, weights, roles, data)
     target = "q" if kind == "number" else "b"
     found = subject_of(model, FRAMES, target)
     score = scores(found, np.ones((1, 6), bool), "replace")[0]

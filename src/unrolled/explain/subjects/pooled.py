@@ -56,11 +56,14 @@ def subject(model: ClassifierModel | RegressorModel, sequence: Any, target: str 
         else:
             found = network.outputs(*token_rows(row.tolist(), keep, how))[0]
         found = found.astype(np.float64)
+        scored: Array
         if not classes:
-            return network.undo(found)[:, index]
-        if several:
-            return -np.logaddexp(0, -found[:, index])
-        return log_softmax(found)[:, index]
+            scored = network.undo(found)[:, index]
+        elif several:
+            scored = -np.logaddexp(0, -found[:, index])
+        else:
+            scored = log_softmax(found)[:, index]
+        return scored
 
     def slope() -> Differentiable:
         import torch
