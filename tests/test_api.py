@@ -28,6 +28,7 @@ PUBLIC = {
         "gradient_flow",
         "recurrent",
     ],
+    "unrolled.explain": ["Explanation", "explain", "memory", "nearest"],
     "unrolled.interop.arrays": ["recurrent"],
     "unrolled.interop.keras": ["CustomLayer", "KerasModel", "load"],
     "unrolled.interop.pytorch": ["Imported", "export", "load"],

@@ -189,9 +189,9 @@ def test_explain_shows_the_probability_of_each_tag(run: Command, root: Path) -> 
         ),
         (("explain", "xpos", " "), "", "text 1 is empty; expected at least one word"),
         (
-            ("explain", "xpos", "a", "--png", "a.png"),
+            ("explain", "xpos", "a", "--methods", "states", "--png", "a.png"),
             "",
-            "--png draws alignments; this model has none",
+            "--png draws alignments and attributions; --methods names none",
         ),
     ],
 )

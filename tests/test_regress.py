@@ -98,7 +98,8 @@ def test_the_command_from_file_to_numbers(kind, tmp_path, run: Command):  # noqa
     assert "2 numbers\n" in shown.out
     page = tmp_path / "page.html"
     assert run("explain", model, "--data", data, "--rows", "1-2,5", "--out", page).code == 0
-    assert page.read_text().count("<article") == 3
+    # Each sequence has a panel in three sections: its answer, which step mattered, its states.
+    assert page.read_text().count("<article") == 9
     assert "Target by target" in page.read_text()
 
 

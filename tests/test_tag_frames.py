@@ -226,8 +226,11 @@ def test_the_command_from_file_to_answers(run: Command, files, tmp_path):  # noq
     assert "2 numbers a frame" in run("inspect", "m").out
     assert unrolled.load("m").reads_frames
     assert run.error("explain", "m", "a") == (
-        "explain takes texts; this model reads frames of numbers"
+        "explain takes texts; this model reads frames of numbers: give --data"
     )
+    explained = run("explain", "m", "--data", files / "joined.npz", "--rows", "2", "--json")
+    (example,) = json.loads(explained.out)
+    assert len(example["explanation"]["steps"]) == len(example["tags"])
     assert run.error("predict", "m", "-", stdin="a b") == (
         "-: the model reads frames (npz, parquet), the file is txt"
     )

@@ -15,6 +15,13 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
 @click.command(name="explain", cls=SpreadLevels)
 @click.argument("model", type=click.Path())
 @click.argument("texts", nargs=-1)
+@click.option("--methods", help="Comma-separated, or all.  [default: attention,occlusion,states]")
+@click.option("--target", help="The label to explain, or the place in the answer, from 1.")
+@click.option(
+    "--how", type=click.Choice(["remove", "replace"]), help="How steps leave the input in tests."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random orders.")
+@click.option("--unit", help="With --data: its inputs that excite a unit most, such as L0:17.")
 @click.option("--data", "data", type=click.Path(), help="File of sequences, in place of TEXTS.")
 @click.option("--format", "kind", help="Of --data: csv, npz ... (else by the ending).")
 @click.option("--rows", default="1-5", show_default=True, help="Of --data: 3 or 1-5 or 2,7.")
@@ -26,6 +33,9 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
     help="The page to write.",
 )
 @click.option("--png", type=click.Path(path_type=Path), help="Draw the first text as PNG or SVG.")
+@click.option(
+    "--figures", type=click.Path(path_type=Path), help="Folder for figures of the first input."
+)
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @LEVEL
 @click.option("--json", "as_json", is_flag=True, help="Print the weights as JSON.")
@@ -33,11 +43,17 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
 def command(
     model: str,
     texts: tuple[str, ...],
+    methods: str | None,
+    target: str | None,
+    how: str | None,
+    seed: int,
+    unit: str | None,
     data: str | None,
     kind: str | None,
     rows: str,
     out: Path,
     png: Path | None,
+    figures: Path | None,
     beam: int,
     level: tuple[float, ...],
     as_json: bool,
@@ -51,13 +67,20 @@ def command(
     numbers takes its sequences from --data. A forecaster takes a file in the place of texts and
     shows its forecasts beside what came; so does a captioner, and shows what each word came from.
 
+    Then, by each of --methods (attention, occlusion, gradient, integrated, timeshap), which step
+    mattered, with a test that says whether to trust the method; gates and states (states), and how
+    long the model remembers (memory). gradient, integrated and memory need torch.
+
     Example: unrolled explain model/ "some text" --out report.html
     """
     from unrolled.cli import captioning, forecasting
+    from unrolled.cli.inputs import chosen_inputs, nearest_inputs
     from unrolled.explain import report
     from unrolled.explain.captioning import captioning_report
+    from unrolled.explain.explaining import explain
     from unrolled.explain.explanation import examples_of
     from unrolled.explain.generating import surprise_report, surprised_examples
+    from unrolled.explain.subjects import has_subject
     from unrolled.explain.tagging import tagged_examples, tagging_report
     from unrolled.runtime.captioner_model import CaptionerModel
     from unrolled.runtime.forecaster_model import ForecastModel
@@ -73,85 +96,55 @@ def command(
         forecasting.explain(loaded, Path(model), texts, out, level, history, as_json=as_json)
         say(f"the report is in {out}", quiet=quiet)
         return
-    if data is not None and not isinstance(loaded, (ClassifierModel, RegressorModel)):
-        raise click.UsageError("--data is for classifiers and regressors; give TEXTS")
+    if unit is not None:
+        nearest_inputs(loaded, data, unit, kind, as_json=as_json)
+        return
+    inputs = chosen_inputs(loaded, texts, data, kind, rows)
     if isinstance(loaded, TaggerModel):
-        examples = tagged_examples(loaded, _words(loaded, texts))
+        examples = tagged_examples(loaded, inputs)
     elif isinstance(loaded, CaptionerModel):
         examples = captioning.examples(loaded, texts, beam)
     elif isinstance(loaded, (ClassifierModel, RegressorModel)):
-        examples = _explained(loaded, texts, data, kind, rows)
+        examples = examples_of(loaded, inputs)
     elif isinstance(loaded, GeneratorModel):
-        examples = surprised_examples(loaded, list(texts))
+        examples = surprised_examples(loaded, inputs)
     else:
-        examples = examples_of(loaded, list(texts), beam=beam)
+        examples = examples_of(loaded, inputs, beam=beam)
+    choices: dict[str, Any] = {"target": target, "how": how, "seed": seed}
+    explained = []
+    if methods is not None or has_subject(loaded):
+        explained = [explain(loaded, each, methods, **choices) for each in inputs]
     log, metrics = _history(Path(model))
+    shown: dict[str, Any] = {"log": log, "metrics": metrics, "explanations": explained}
     title = f"What {Path(model).name} looked at"
     if isinstance(loaded, TaggerModel):
         title = f"How {Path(model).name} tagged"
-        page = tagging_report(title, examples, log=log, metrics=metrics)
+        page = tagging_report(title, examples, **shown)
     elif isinstance(loaded, CaptionerModel):
         page = captioning_report(title, examples, log=log, metrics=metrics)
     elif isinstance(loaded, GeneratorModel):
         title = f"What surprised {Path(model).name}"
         page = surprise_report(title, examples, log=log, metrics=metrics)
     elif isinstance(loaded, (ClassifierModel, RegressorModel)):
-        page = report.classification_report(title, examples, log=log, metrics=metrics)
+        page = report.classification_report(title, examples, **shown)
     else:
-        page = report.translation_report(title, examples, log=log, metrics=metrics)
+        page = report.translation_report(title, examples, **shown)
     report.write_report(out, page)
     if png is not None:
-        _draw(png, examples[0])
+        _draw(png, examples[0], explained[:1])
+    if figures is not None and explained:
+        from unrolled.explain.figures import save_explanation
+
+        files = save_explanation(explained[0], figures)
+        say(f"{len(files)} figures are in {figures}", quiet=quiet)
     if as_json:
-        write_json([_plain(example) for example in examples])
+        plain = [_plain(example) for example in examples]
+        for each, found in zip(plain, explained, strict=False):
+            each["explanation"] = found.to_dict()
+        write_json(plain)
     else:
         sys.stdout.writelines(f"{e['predicted']}\n" for e in examples)
     say(f"the report is in {out}", quiet=quiet)
-
-
-def _explained(
-    model: Any, texts: tuple[str, ...], data: str | None, kind: str | None, rows: str
-) -> list[dict[str, Any]]:
-    """Return what the page shows of the texts, or of some sequences of a file."""
-    from unrolled.data.examples import read_examples
-    from unrolled.errors import DataError
-    from unrolled.explain.explanation import examples_of
-
-    if data is None:
-        if model.reads_frames:
-            raise DataError("explain takes texts; this model reads frames of numbers: give --data")
-        return examples_of(model, list(texts))
-    found = read_examples(data, model.config.data, format=kind, answered=False)
-    chosen = _chosen(rows, len(found))
-    return examples_of(model, [found.inputs[i] for i in chosen])
-
-
-def _chosen(rows: str, count: int) -> list[int]:
-    """Return the places that `--rows` names, from 0; ConfigError where it names none."""
-    from unrolled.errors import ConfigError
-
-    places: list[int] = []
-    for part in rows.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ConfigError(f"--rows {rows}: expected numbers such as 3 or 1-5 or 2,7")
-        places += range(int(first) - 1, min(int(last or first), count))
-    found = [place for place in places if 0 <= place < count]
-    if not found:
-        raise ConfigError(f"--rows {rows}: the file has sequences 1 to {count}")
-    return found
-
-
-def _words(model: Any, texts: tuple[str, ...]) -> list[list[str]]:
-    """Return the words of each text; DataError where the model reads frames or a text has none."""
-    from unrolled.errors import DataError
-
-    if model.reads_frames:
-        raise DataError("explain takes texts; this model reads frames of numbers")
-    for number, text in enumerate(texts, start=1):
-        if not text.split():
-            raise DataError(f"text {number} is empty; expected at least one word")
-    return [text.split() for text in texts]
 
 
 def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -162,21 +155,20 @@ def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return read_history(folder), dict(artifact.load(folder).metrics)
 
 
-def _draw(path: Path, example: dict[str, Any]) -> None:
+def _draw(path: Path, example: dict[str, Any], explained: list[Any]) -> None:
     from unrolled.errors import DataError
     from unrolled.explain import figures
 
-    if "target_tokens" not in example or example["weights"] is None:
-        raise DataError("--png draws alignments; this model has none")
-    figures.save_figure(
-        figures.alignment_figure(
-            example["weights"],
-            example["source_tokens"],
-            example["target_tokens"],
-            title=f"{example['word']} → {example['predicted']}",
-        ),
-        path,
-    )
+    if example.get("weights") is not None and "target_tokens" in example:
+        title = f"{example['word']} → {example['predicted']}"
+        drawn = figures.alignment_figure(
+            example["weights"], example["source_tokens"], example["target_tokens"], title=title
+        )
+    elif explained and explained[0].attributions:
+        drawn = figures.attribution_figure(explained[0])
+    else:
+        raise DataError("--png draws alignments and attributions; --methods names none")
+    figures.save_figure(drawn, path)
 
 
 def _plain(example: dict[str, Any]) -> dict[str, Any]:

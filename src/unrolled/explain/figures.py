@@ -12,12 +12,14 @@ from unrolled.errors import ConfigError
 from unrolled.explain.alignment import checked
 from unrolled.explain.curves import Log, best_epoch, charts
 from unrolled.explain.labels import short
+from unrolled.explain.results import DeletionTest, Explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
 MOST_NUMBERED_COLUMNS = 20
+MOST_NAMED_STEPS = 40
 # Looked for in this order; each fills in the characters that those before it lack.
 FONTS = (
     "DejaVu Sans",
@@ -67,6 +69,118 @@ def alignment_figure(
                     axes.text(s, t, f"{weight:.2f}", ha="center", va="center", color=color, size=7)
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
     return figure
+
+
+def attribution_figure(found: Explanation) -> Figure:
+    """Draw what each step did for the answer: a panel of bars a method, and its deletion test.
+
+    Raises `ConfigError` without matplotlib.
+    """
+    steps = len(found.steps)
+    figure = _figure(4 + min(8.0, 2 + 0.3 * steps), 0.6 + 2.7 * len(found.attributions))
+    grid = figure.subplots(len(found.attributions), 2, squeeze=False, width_ratios=(2, 1))
+    fonts, places = _fonts(), list(range(1, steps + 1))
+    for (bars, curves), each in zip(grid, found.attributions, strict=True):
+        colours = ["tab:blue" if value >= 0 else "tab:orange" for value in each.values]
+        bars.bar(places, each.values, color=colours)
+        bars.axhline(0, color="gray", linewidth=0.8)
+        bars.set_title(each.title)
+        bars.set_ylabel(each.unit)
+        if steps <= MOST_NAMED_STEPS:
+            names = [short(step) for step in found.steps]
+            bars.set_xticks(places, names, fontfamily=fonts, rotation=60, ha="right")
+        else:
+            bars.set_xlabel("step")
+        if each.deletion is not None:
+            _draw_deletion(curves, each.deletion, found.quantity)
+    figure.suptitle(found.answer, fontfamily=fonts)
+    return figure
+
+
+def memory_figure(found: Explanation) -> Figure:
+    """Draw the memory curve and the answer's own by lag, each as a share of its largest.
+
+    Raises `ConfigError` without matplotlib or where the explanation has no memory.
+    """
+    memory = found.memory
+    if memory is None:
+        raise ConfigError("this explanation has no memory to draw; ask for the method 'memory'")
+    figure = _figure(6, 3.6)
+    axes = figure.subplots()
+    for name, values, style in (
+        ("gradient: norm of d h_T / d x", memory.norms, "o-"),
+        ("answer: change without the step", memory.deletion, "s--"),
+    ):
+        most = max(values) or 1.0
+        axes.plot(range(len(values)), [v / most for v in values], style, label=name, markersize=4)
+    axes.set_xlabel("lag in steps")
+    axes.set_ylabel("share of the largest")
+    axes.set_title("Memory by lag")
+    axes.legend()
+    return figure
+
+
+def states_figure(found: Explanation) -> Figure:
+    """Draw, for each layer and direction, the states of the units that vary most as a heat map.
+
+    Raises `ConfigError` without matplotlib or where the explanation has no states.
+    """
+    if not found.states:
+        raise ConfigError("this explanation has no states to draw; ask for the method 'states'")
+    steps = len(found.steps)
+    figure = _figure(3 + min(10.0, 0.3 * steps), 3.6 * len(found.states))
+    rows = figure.subplots(len(found.states), 1, squeeze=False)[:, 0]
+    for axes, each in zip(rows, found.states, strict=True):
+        most = max((abs(v) for row in each.heat for v in row), default=0.0) or 1.0
+        image = axes.imshow(each.heat, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+        axes.set_yticks(range(len(each.units)), [str(unit) for unit in each.units], size=7)
+        axes.set_ylabel("unit")
+        axes.set_title(f"{each.state} of layer L{each.layer}, {each.direction}")
+        if steps <= MOST_NAMED_STEPS:
+            names = [short(step) for step in found.steps]
+            axes.set_xticks(range(steps), names, fontfamily=_fonts(), rotation=60, ha="right")
+        else:
+            axes.set_xlabel("step")
+        figure.colorbar(image, ax=axes, label=each.state)
+    return figure
+
+
+def save_explanation(found: Explanation, folder: str | Path) -> list[Path]:
+    """Write what the explanation has into a folder, each figure as PNG and SVG; return the files.
+
+    Raises `ConfigError` without matplotlib.
+    """
+    drawn = {}
+    if found.attributions:
+        drawn["attributions"] = attribution_figure(found)
+    if found.alignment is not None:
+        weights = found.alignment.weights
+        drawn["alignment"] = alignment_figure(weights, found.steps, found.alignment.written)
+    if found.states:
+        drawn["states"] = states_figure(found)
+    if found.memory is not None:
+        drawn["memory"] = memory_figure(found)
+    places = [
+        (figure, Path(folder) / f"{name}.{ending}")
+        for name, figure in drawn.items()
+        for ending in ("png", "svg")
+    ]
+    for figure, place in places:
+        save_figure(figure, place)
+    return [place for _, place in places]
+
+
+def _draw_deletion(axes: Any, test: DeletionTest, quantity: str) -> None:
+    full = test.top[0]
+    lines = {"highest": test.top, "random": test.random, "lowest": test.bottom}
+    for (name, scores), style in zip(lines.items(), ("o-", "s--", "D:"), strict=True):
+        axes.plot(test.ks, [full - score for score in scores], style, label=name)
+    low, high = ([full - score for score in ends] for ends in (test.random_high, test.random_low))
+    axes.fill_between(test.ks, low, high, color="gray", alpha=0.2)
+    axes.set_title(f"deletion test: {test.verdict}")
+    axes.set_xlabel("steps gone")
+    axes.set_ylabel(f"fall of {quantity}")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, fontsize="small")
 
 
 def learning_curves_figure(log: Log) -> Figure:

@@ -14,9 +14,11 @@ from unrolled.explain.svg import STRONG
 STYLE = """
 :root { color-scheme: light dark; --page: #ffffff; --ink: #16191f; --soft: #525a66;
   --rule: #d5dae2; --panel: #f5f7fa; --accent: #083b86; --accent-rgb: 8, 59, 134;
+  --minus-rgb: 150, 62, 8;
   --on: #ffffff; --in: #0a0c10; --s0: #0b57d0; --s1: #a8480b; --s2: #0b7a53; --s3: #8a2f9c; }
 @media (prefers-color-scheme: dark) { :root { --page: #101216; --ink: #e9ecf1; --soft: #a9b2bf;
   --rule: #343a44; --panel: #191d23; --accent: #6ea8fe; --accent-rgb: 110, 168, 254;
+  --minus-rgb: 224, 138, 80;
   --on: #000000; --in: #ffffff; --s0: #8ab4f8; --s1: #ffab70; --s2: #6fd3a6; --s3: #d9a0e6; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.25rem clamp(1rem, 4vw, 2.5rem) 3rem; max-width: 76rem;
@@ -53,7 +55,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .
 caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .25rem; }
 th, td { padding: .3rem .55rem .3rem 0; border-bottom: 1px solid var(--rule); text-align: left;
   vertical-align: top; overflow-wrap: break-word; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+td.number, th.number { text-align: right; } td.number { white-space: nowrap; }
 .share { min-width: 3.5rem; width: 10rem; }
 .share i { display: block; height: .8rem; margin-top: .35rem; min-width: 1px;
   background: var(--accent); border-radius: 2px; }
@@ -63,6 +65,13 @@ ul { padding-left: 1.2rem; margin: .5rem 0; }
 .read { font-size: 1.1rem; line-height: 2; white-space: pre-wrap; max-width: 46rem; }
 .read span { background: rgba(var(--accent-rgb), var(--w)); color: var(--in); padding: .15em 0;
   border-radius: 3px; } .read span.strong { color: var(--on); }
+.read span.minus { background: rgba(var(--minus-rgb), var(--w));
+  text-decoration: underline dotted; text-underline-offset: .2em; }
+svg .plus { fill: rgb(var(--accent-rgb)); } svg .minus { fill: rgb(var(--minus-rgb)); }
+svg .band { fill: var(--soft); opacity: .18; }
+h4 { font-size: 1rem; margin: 1rem 0 .35rem; }
+.pair { display: grid; gap: 1.25rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
 @media print { article, figure { break-inside: avoid; } }
 """
 
@@ -192,6 +201,33 @@ def marked_text(tokens: Sequence[str], weights: Sequence[float]) -> str:
         inner = text(piece.removeprefix(gap))
         spans.append(f'{gap}<span{strong} style="--w:{share:.3f}" title="{tip}">{inner}</span>')
     return f'<p class="read" dir="auto">{"".join(spans)}</p>'
+
+
+def signed_text(tokens: Sequence[str], values: Sequence[float]) -> str:
+    """Return a text with tokens shaded by value, the largest fully; below 0 underlined as well."""
+    most = max(map(abs, values), default=0.0) or 1.0
+    spans = []
+    for token, piece, value in zip(tokens, join(tokens), values, strict=True):
+        share = abs(value) / most
+        kinds = [
+            name for name, holds in (("strong", share >= STRONG), ("minus", value < 0)) if holds
+        ]
+        gap = " " if piece.startswith(" ") and len(piece) > 1 else ""
+        tip = text(f"{shown(token)}: {value:+.4g}")
+        kind = _kind(" ".join(kinds))
+        inner = text(piece.removeprefix(gap))
+        spans.append(f'{gap}<span{kind} style="--w:{share:.3f}" title="{tip}">{inner}</span>')
+    return f'<p class="read" dir="auto">{"".join(spans)}</p>'
+
+
+def subheading(content: str) -> str:
+    """Return a heading inside a panel."""
+    return f"<h4>{text(content)}</h4>"
+
+
+def beside(*bodies: str) -> str:
+    """Return pieces of HTML side by side where there is room."""
+    return f'<div class="pair">{"".join(f"<div>{body}</div>" for body in bodies)}</div>'
 
 
 def _scrolling(title: str, body: str) -> str:

@@ -14,6 +14,8 @@ from unrolled.explain.classes import frames_panel, with_classes
 from unrolled.explain.curves import RATES, finite, learning_curves
 from unrolled.explain.flow import flow_section
 from unrolled.explain.labels import join, shown
+from unrolled.explain.results import Explanation
+from unrolled.explain.sections import with_explanations
 
 Example = Mapping[str, Any]
 Numbers = Mapping[str, Any]
@@ -74,6 +76,7 @@ def translation_report(
     metrics: Numbers | None = None,
     *,
     extra_sections: Extra = (),
+    explanations: Sequence[Explanation] = (),
     source_unit: str = "token",
     target_unit: str = "token",
 ) -> str:
@@ -82,7 +85,8 @@ def translation_report(
     An example holds `source_tokens` [S], `target_tokens` [T], `weights` [T, S] (None where the
     model has no attention), `predicted`, and where they are known `true` (a text or several) and
     `word`, its heading. `log` is a record an epoch. `extra_sections` are (heading, plain text with
-    blank lines between paragraphs). Raises `ValueError` for an example whose parts do not fit.
+    blank lines between paragraphs), `explanations` is what `unrolled.explain.explain` found. Raises
+    `ValueError` for an example whose parts do not fit.
     """
     _check_keys(examples, ("source_tokens", "target_tokens", "weights", "predicted"))
     units = {"source_unit": source_unit, "target_unit": target_unit}
@@ -98,7 +102,7 @@ def translation_report(
     report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
     if examples:
         report = report.add("Examples", body + page.articles(panels))
-    return _with_extra(report, extra_sections).html()
+    return _with_extra(with_explanations(report, explanations), extra_sections).html()
 
 
 def classification_report(
@@ -108,6 +112,7 @@ def classification_report(
     metrics: Numbers | None = None,
     *,
     extra_sections: Extra = (),
+    explanations: Sequence[Explanation] = (),
     unit: str = "token",
 ) -> str:
     """Return a page on a classifier or regressor: each sequence with what weighed in its answer.
@@ -124,7 +129,7 @@ def classification_report(
     if examples:
         heading = "Sequences" if "frames" in examples[0] else "Texts"
         report = report.add(heading, page.paragraph(CAVEAT, kind="soft") + page.articles(panels))
-    return _with_extra(report, extra_sections).html()
+    return _with_extra(with_explanations(report, explanations), extra_sections).html()
 
 
 def write_report(path: str | Path, html: str) -> None:

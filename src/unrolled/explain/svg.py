@@ -14,6 +14,8 @@ FONT = 13
 LEAST_SCALE = 0.76
 LARGE_CELL, SMALL_CELL = 34, 20
 MOST_NUMBERED_COLUMNS = 20
+MOST_MARKERS = 60
+HAIR = 0.01
 NUMBERED_FROM = 0.05
 # Above this share of the accent colour a cell is so dark (light, on a dark page) that its number
 # needs the other text colour; with the colours of `style` both keep a contrast of 4.3 or more.
@@ -147,17 +149,25 @@ def line_chart(
     y_title: str,
     description: str,
     marked: float | None = None,
+    band: Sequence[tuple[float, float, float]] = (),
 ) -> str:
     """Draw lines over a common x with whole numbers, told apart by colour, dash and marker.
 
     The y axis begins at 0, or below it where a value does. `marked` is an x that gets an upright
-    line, called `best`.
+    line, called `best`; `band` is an area behind the lines, x with its lowest and highest y.
     """
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
-    ticks = _ticks(max(ys)) if min(ys) >= 0 else round_ticks([0.0, *ys])
+    ys += [y for _, *ends in band for y in ends]
+    # What lies below 0 by a hair does not move the axis.
+    level = min(ys) >= -HAIR * max(ys)
+    ticks = _ticks(max(ys)) if level else round_ticks([0.0, *ys])
     frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0])
     parts = _axes(frame, ticks, x_title, y_title)
+    if band:
+        edge = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
+        path = " ".join("{:.1f},{:.1f}".format(*frame.at(x, y)) for x, y in edge)
+        parts.append(f'<polygon class="band" points="{path}"/>')
     if marked is not None:
         x, _ = frame.at(marked, ticks[0])
         parts.append(
@@ -205,7 +215,9 @@ def _legend(name: str, x: float, k: int, size: float) -> str:
 
 def _line(points: Sequence[tuple[float, float]], k: int, tips: Sequence[str]) -> str:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dots = "".join(_marker(x, y, k, tip) for (x, y), tip in zip(points, tips, strict=True))
+    every = max(1, math.ceil(len(points) / MOST_MARKERS))
+    marked = list(zip(points, tips, strict=True))[::every]
+    dots = "".join(_marker(x, y, k, tip) for (x, y), tip in marked)
     return f'<polyline class="line s{k % 4}" points="{path}"/>{dots}'
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from unrolled.explain import page, svg
 from unrolled.explain.labels import join, shown
 from unrolled.explain.report import Example, Numbers, with_numbers
+from unrolled.explain.results import Explanation
+from unrolled.explain.sections import with_explanations
 from unrolled.runtime.tagger_model import TaggerModel
 
 MOST_TAGS = 12
@@ -60,6 +62,7 @@ def tagging_report(
     metrics: Numbers | None = None,
     *,
     unit: str = "word",
+    explanations: Sequence[Explanation] = (),
 ) -> str:
     """Return a page on a tagger: its numbers, learning curves, and the tags of each sequence.
 
@@ -69,7 +72,8 @@ def tagging_report(
     """
     report = with_numbers(page.Report(title, LEAD), log, metrics)
     panels = [(_heading(e), _panel(e, unit), len(e["tokens"]) > MOST_TAGS) for e in examples]
-    return report.add("Sequences", page.articles(panels)).html()
+    report = report.add("Sequences", page.articles(panels))
+    return with_explanations(report, explanations).html()
 
 
 def _heading(example: Example) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from unrolled.runtime.attention import AttentionPooling, softmax
 from unrolled.runtime.recurrent import Recurrent
-from unrolled.runtime.weights import Array, Linear, Weights, part_of_model, take, under
+from unrolled.runtime.weights import Array, Linear, Weights, kept, part_of_model, take, under
 from unrolled.spec import ClassifierSpec, PooledSpec, Precision, RecurrentSpec, RegressorSpec
 from unrolled.validation import check_network
 
@@ -66,6 +66,7 @@ class PooledNetwork:
             with part_of_model("pooling"):
                 self.pooling = AttentionPooling(spec.attention, weights, "pooling.")
         self.output = Linear(weights, "output", spec.recurrent.output_size, spec.num_outputs)
+        self.weights = kept(weights, recurrent=self.recurrent)
 
     def outputs(self, inputs: Array, lengths: Array) -> tuple[Array, Array | None]:
         """Return outputs [N, C] of tokens [N, T] or frames [N, T, I] with lengths [N] of 1 or more.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from unrolled import artifact
 from unrolled.artifact import Artifact
@@ -40,6 +41,9 @@ from unrolled.spec import (
     TaggerSpec,
     TranslatorSpec,
 )
+
+if TYPE_CHECKING:
+    from unrolled.explain.results import Explanation
 
 __all__ = [
     "Attended",
@@ -191,6 +195,17 @@ class TranslatorModel:
         memory = self.network.encode(*pad([ids]))
         limit = 2 * len(ids) + 20 if max_length is None else max_length
         return WritingSession(self.network, self.target_vocabulary, memory, limit, ids)
+
+    def explain(
+        self, text: str, methods: Sequence[str] | str | None = None, **choices: Any
+    ) -> Explanation:
+        """Return why a text gets its answer: which steps mattered, gates, memory.
+
+        `methods` and `choices` (target, how, seed) are those of `unrolled.explain.explain`.
+        """
+        from unrolled.explain.explaining import explain
+
+        return explain(self, text, methods, **choices)
 
     def _answer(self, source: tuple[str, ...], hypothesis: decode.Hypothesis) -> Translation:
         return Translation(

@@ -15,7 +15,16 @@ from unrolled.runtime.attention import Attention, sequence_mask
 from unrolled.runtime.heads import ClassifierNetwork, last_layer
 from unrolled.runtime.hoisted import MOST_ROWS, HoistedDecoder, can_hoist
 from unrolled.runtime.recurrent import Recurrent
-from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
+from unrolled.runtime.weights import (
+    Array,
+    Linear,
+    Weights,
+    kept,
+    log_softmax,
+    part_of_model,
+    take,
+    under,
+)
 from unrolled.spec import DecoderSpec, Precision, RecurrentSpec, TranslatorSpec
 from unrolled.validation import check_network, final_sizes, readout_input_size
 
@@ -230,6 +239,7 @@ class TranslatorNetwork(DecoderNetwork):
         )
         with part_of_model("encoder"):
             self.encoder = Recurrent(spec.encoder, under(weights, "encoder"), precision=precision)
+        self.weights = kept(weights, encoder=self.encoder, decoder=self.decoder)
         self.bridge_h, self.bridge_c = bridge(*final_sizes(spec.encoder), spec.decoder, weights)
         if precision == "float32" and self.attention is not None and can_hoist(spec):
             self.hoisted = HoistedDecoder(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from unrolled.runtime.running import ClassifierSession
 from unrolled.runtime.session import SessionPool
 from unrolled.runtime.weights import Array
 from unrolled.spec import ClassifierSpec, ModelConfig, Precision, RegressorSpec
+
+if TYPE_CHECKING:
+    from unrolled.explain.results import Explanation
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,25 @@ class PooledModel:
         warn_cut(read.truncated, self.config)
         return [found[row] for row in range(len(read.rows))]
 
+    def explain(
+        self, sequence: Any, methods: Sequence[str] | str | None = None, **choices: Any
+    ) -> Explanation:
+        """Return why a sequence gets its answer: which steps mattered, gates, memory.
+
+        `methods` and `choices` (target, how, seed) are those of `unrolled.explain.explain`.
+        """
+        from unrolled.explain.explaining import explain
+
+        return explain(self, sequence, methods, **choices)
+
     def _units(self, row: Any) -> tuple[str, ...]:
         if self.vocabulary is None:
             return tuple(str(t) for t in range(1, len(row) + 1))
         return units_of(self.vocabulary, row)
+
+    def encode(self, sequence: Any) -> Any:
+        """Return one text as ids [T], or frames [T, I], as the network reads them."""
+        return self._read(sequence if self.vocabulary is not None else [sequence]).rows[0]
 
     def _read(self, sequences: Any) -> _Inputs:
         limit, spec = self.config.data.max_length, self.network.spec

@@ -11,7 +11,16 @@ from unrolled.runtime import crf
 from unrolled.runtime.crf import Scores
 from unrolled.runtime.heads import last_layer
 from unrolled.runtime.recurrent import Recurrent
-from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
+from unrolled.runtime.weights import (
+    Array,
+    Linear,
+    Weights,
+    kept,
+    log_softmax,
+    part_of_model,
+    take,
+    under,
+)
 from unrolled.spec import CharacterSpec, Precision, TaggerSpec
 from unrolled.validation import check_network
 
@@ -51,6 +60,9 @@ class TaggerNetwork:
         if spec.num_intents:
             self.intent = Linear(weights, "intent", width_out, spec.num_intents)
         self.scores = _scores(spec, weights, self.output.weight.dtype)
+        self.weights = kept(weights, recurrent=self.recurrent)
+        if self.characters is not None:
+            self.weights |= kept({}, characters__recurrent=self.characters.recurrent)
 
     def emissions(self, batch: TaggerInput) -> tuple[Array, Array | None]:
         """Return emissions [N, T, K] and log p(intent | x) [N, J], None without an intent.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unrolled.artifact import Artifact
 from unrolled.data.batch import buckets
 from unrolled.data.schemes import Legal, legal
-from unrolled.data.tagging import Corpus, encode_words
+from unrolled.data.tagging import Corpus, TaggerInput, encode_words
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import DataError, ModelError
 from unrolled.runtime.session import SessionPool
@@ -19,6 +19,9 @@ from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.tagging_session import TaggerSession
 from unrolled.runtime.weights import Array
 from unrolled.spec import ModelConfig, Precision, TaggerSpec, TaggingSpec
+
+if TYPE_CHECKING:
+    from unrolled.explain.results import Explanation
 
 BATCH_SIZE = 256
 
@@ -203,6 +206,22 @@ class TaggerModel:
         answer = self._answer(paths[0, 0], shares[0], float(log_probs[0, 0]))
         intents = None if intent is None else [self._intent(np.exp(intent))]
         return Tagged([[answer]], intents, [shares[0]])
+
+    def explain(
+        self, sequence: Any, methods: Sequence[str] | str | None = None, **choices: Any
+    ) -> Explanation:
+        """Return why a sequence gets its tags: which steps mattered, gates, memory.
+
+        `methods` and `choices` (target, how, seed) are those of `unrolled.explain.explain`.
+        """
+        from unrolled.explain.explaining import explain
+
+        return explain(self, sequence, methods, **choices)
+
+    def encode(self, sequences: str | Sequence[Any]) -> TaggerInput:
+        """Return sequences as the network reads them, one batch; raises as `predict` does."""
+        corpus = self.corpus(sequences)
+        return corpus.batch(range(len(corpus.values)))
 
     def _answer(self, path: Array, marginals: Array, log_prob: float) -> Tagging:
         tags = tuple(self.labels.label(int(k)) for k in path)

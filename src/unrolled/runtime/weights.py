@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.errors import ModelError
+
+if TYPE_CHECKING:
+    from unrolled.runtime.recurrent import Recurrent
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array]
@@ -45,6 +48,18 @@ def under(weights: Weights, prefix: str) -> dict[str, Array]:
     return {
         name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)
     }
+
+
+def kept(weights: Weights, **layers: Recurrent) -> dict[str, Array]:
+    """Return all weights of a network, those of its layers being the layers' own arrays.
+
+    Two underscores in a layer's name stand for a point. So nothing is held twice.
+    """
+    found = dict(weights)
+    for name, layer in layers.items():
+        prefix = name.replace("__", ".")
+        found |= {f"{prefix}.{key}": value for key, value in layer.weights.items()}
+    return found
 
 
 @contextmanager

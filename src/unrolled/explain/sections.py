@@ -1,0 +1,250 @@
+"""Explanations as sections of a page: which step mattered, gates and states, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unrolled.explain import page, svg
+from unrolled.explain.grids import signed_grid
+from unrolled.explain.labels import join, shown
+from unrolled.explain.results import Attribution, DeletionTest, Explanation, LayerStates, Memory
+from unrolled.explain.svg import Series
+
+MOST_READ = 400
+MOST_NAMED = 2
+MOST_HEADING = 60
+TEST = (
+    "Each method ranks the steps of the input. Its own test then takes steps away, those that it"
+    " ranks highest first, and lets the model answer again. A method to trust makes the answer fall"
+    " sooner than random orders do."
+)
+TEXT_READING = (
+    "{what} The stronger the shading, the larger; underlined parts speak against the answer. The"
+    " largest is {most:.3g} ({unit})."
+)
+SERIES_READING = "{what} Upwards speaks for the answer, downwards against it."
+DELETION_READING = (
+    "The further a line rises, the more the answer lost. 90 % of random orders lie in the grey"
+    " area; 'highest' should keep to its upper edge or above, 'lowest' to its lower edge."
+)
+CAPTION = "Mean fall of the {unit} as steps go, and the verdict of each method's test"
+GATES = (
+    "Gates are numbers from 0 (closed) to 1 (open). The forget gate of an LSTM and the update gate"
+    " of a GRU say how much of the last state is kept; a unit's time constant is after how many"
+    " steps what it holds has faded to 1/e."
+)
+GATE_READING = "The mean over all units of each gate, step by step: 1 is open, 0 closed."
+HEAT_READING = (
+    "A row is a unit, named as --unit takes it, a column a step; the stronger the colour, the"
+    " further its {state} is from 0, and the two colours tell the sign. These are the {count}"
+    " units that vary most; the largest is {most:.2f} from 0."
+)
+MEMORY = (
+    "How much the last state still depends on a step that lies some lag back, whatever the answer"
+    " makes of it, and beside it how far the answer moves when that step is gone."
+)
+MEMORY_READING = (
+    "'gradient' is the norm of the last state's derivative by the step's input, 'answer' the change"
+    " of the score without the step, each as a share of its own largest."
+)
+
+
+def with_explanations(report: page.Report, found: Sequence[Explanation]) -> page.Report:
+    """Return the report with the sections that the explanations have something for."""
+    mattered = [each for each in found if each.attributions]
+    if mattered:
+        body = page.paragraph(TEST) + _panels(mattered, _attributed)
+        report = report.add("Which step mattered", body)
+    if any(each.states for each in found):
+        body = page.paragraph(GATES) + _panels([e for e in found if e.states], _states)
+        report = report.add("Gates and states", body)
+    if any(each.memory for each in found):
+        body = page.paragraph(MEMORY) + _panels([e for e in found if e.memory], _remembered)
+        report = report.add("Memory", body)
+    return report
+
+
+def _panels(found: Sequence[Explanation], body: object) -> str:
+    assert callable(body)
+    return page.articles([(_heading(each), body(each), True) for each in found])
+
+
+def _heading(found: Explanation) -> str:
+    whole = "".join(join(found.steps[:MOST_HEADING]))
+    return whole if len(whole) <= MOST_HEADING else whole[: MOST_HEADING - 1] + "…"
+
+
+def _attributed(found: Explanation) -> str:
+    gone = "removed" if found.how == "remove" else "replaced by what says nothing"
+    said = (
+        f"Explained: {found.answer}. Its {found.quantity} is {found.score:.4g} given all"
+        f" {len(found.steps)} steps, and {found.score_of_nothing:.4g} given none. Tested steps are"
+        f" {gone}."
+    )
+    rows = [_row(found, each) for each in found.attributions]
+    header = ("Method", "Here", "Highest gone", "Random gone", "Ranks highest")
+    parts = [_method(found, each) for each in found.attributions]
+    return (
+        page.paragraph(said)
+        + page.table(CAPTION.format(unit=found.quantity), header, rows)
+        + "".join(parts)
+    )
+
+
+def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
+    assert each.deletion is not None
+    order = np.argsort(-np.array(each.values), kind="stable")[:MOST_NAMED]
+    named = ", ".join(f"{shown(found.steps[t])}\u00a0({t + 1})" for t in order)
+    test = each.deletion
+    return each.title, test.verdict, round(test.area_top, 3), round(test.area_random, 3), named
+
+
+def _method(found: Explanation, each: Attribution) -> str:
+    assert each.deletion is not None
+    title = f"{each.title} [{each.unit.partition(' [')[2].rstrip(']') or each.unit}]"
+    if len(found.steps) <= MOST_READ:
+        most = max(map(abs, each.values))
+        reading = TEXT_READING.format(what=each.reading, most=most, unit=each.unit)
+        picture = page.figure(title, page.signed_text(found.steps, each.values), reading)
+    else:
+        points = tuple((float(t + 1), value) for t, value in enumerate(each.values))
+        drawn = svg.line_chart(
+            [Series(each.title, points)],
+            x_title="step",
+            y_title=each.unit,
+            description=f"{each.title} of {len(points)} steps. {each.deletion.sentence}",
+        )
+        picture = page.figure(title, drawn, SERIES_READING.format(what=each.reading))
+    details = ""
+    if each.details:
+        named = [(name.replace("_", " "), value) for name, value in each.details.items()]
+        details = page.details(
+            "The method in numbers", page.table(each.title, ("", "Value"), named)
+        )
+    values = [
+        (t + 1, shown(step), float(value))
+        for t, (step, value) in enumerate(zip(found.steps, each.values, strict=True))
+    ]
+    numbers = page.details(
+        "Every step in numbers", page.table(each.title, ("Place", "Step", each.unit), values)
+    )
+    test = page.paragraph(each.deletion.sentence) + _deleted(each.deletion, found.quantity)
+    return page.subheading(each.title) + page.beside(picture + details + numbers, test)
+
+
+def _deleted(test: DeletionTest, quantity: str) -> str:
+    if len(test.ks) < 2:
+        return ""
+    full = test.top[0]
+
+    def line(name: str, scores: Sequence[float]) -> Series:
+        points = zip(test.ks, scores, strict=True)
+        return Series(name, tuple((float(k), full - score) for k, score in points))
+
+    lines = [line("highest", test.top), line("random", test.random), line("lowest", test.bottom)]
+    ends = zip(test.ks, test.random_low, test.random_high, strict=True)
+    picture = svg.line_chart(
+        lines,
+        x_title="steps gone",
+        y_title=f"fall of the {quantity}",
+        description=f"Fall of the {quantity} as steps go. {test.sentence}",
+        band=[(float(k), full - high, full - low) for k, low, high in ends],
+    )
+    return page.figure(f"Deletion test, {quantity} by steps gone", picture, DELETION_READING)
+
+
+def _states(found: Explanation) -> str:
+    rows = [row for each in found.states for row in _gate_rows(each)]
+    header = ("Layer and gate", "Mean", "Closed (< 0.1)", "Open (> 0.9)", "Median time constant")
+    table = page.table("Gates; shares are over steps and units", header, rows) if rows else ""
+    return table + "".join(_layer(found, each) for each in found.states)
+
+
+def _gate_rows(each: LayerStates) -> list[tuple[str | float, ...]]:
+    keeps = {"lstm": "forget", "gru": "update"}.get(each.cell)
+    rows: list[tuple[str | float, ...]] = []
+    for gate in each.gates:
+        constant = "–"
+        if gate.name == keeps:
+            median = each.median_time_constant
+            constant = "beyond measure" if median is None else f"{median:.3g} steps"
+        mean = round(float(np.mean(gate.by_unit)), 3)
+        shares = page.percent(gate.closed), page.percent(gate.open)
+        rows.append((f"{_named(each)}, {gate.name}", mean, *shares, constant))
+    return rows
+
+
+def _named(each: LayerStates) -> str:
+    return f"layer {each.layer + 1} {each.direction}"
+
+
+def _layer(found: Explanation, each: LayerStates) -> str:
+    state = "cell state" if each.state == "c" else "state"
+    way = "r" if each.direction == "backward" else ""
+    names = [f"L{each.layer}{way}:{unit}" for unit in each.units]
+    most = max((abs(v) for row in each.heat for v in row), default=0.0)
+    grid = signed_grid(
+        each.heat,
+        names,
+        found.steps,
+        row_title="units",
+        column_title="steps",
+        description=f"The {state} of {_named(each)} over {len(found.steps)} steps",
+    )
+    reading = HEAT_READING.format(state=state, count=len(names), most=most)
+    heat = page.figure(f"The {state} of {_named(each)} (no unit)", grid, reading, scrolls=True)
+    if not each.gates:
+        return page.subheading(_named(each)) + heat
+    lines = [
+        Series(gate.name, tuple((float(t + 1), v) for t, v in enumerate(gate.over_time)))
+        for gate in each.gates
+    ]
+    chart = svg.line_chart(
+        lines,
+        x_title="step",
+        y_title="mean activity, 0 to 1",
+        description=f"Mean activity of the gates of {_named(each)} over {len(found.steps)} steps",
+    )
+    gates = page.figure(f"Gates of {_named(each)}, from 0 to 1", chart, GATE_READING)
+    return page.subheading(_named(each)) + page.beside(gates, heat)
+
+
+def _remembered(found: Explanation) -> str:
+    memory = found.memory
+    assert memory is not None
+    how = "exact" if memory.exact else "estimated, see the standard errors in the JSON"
+    chart = svg.line_chart(
+        [Series("gradient", _shares(memory.norms)), Series("answer", _shares(memory.deletion))],
+        x_title="lag in steps",
+        y_title="share of the largest, 0 to 1",
+        description=f"Memory over {len(memory.norms)} lags. {memory.sentence}",
+    )
+    rows = [
+        (lag, norm, change)
+        for lag, (norm, change) in enumerate(zip(memory.norms, memory.deletion, strict=True))
+    ]
+    header = ("Lag", "Norm of d h_T / d x", f"Change of the {found.quantity}")
+    return (
+        page.paragraph(f"{memory.sentence} The norms are {how}.")
+        + page.figure("Memory by lag, as shares", chart, MEMORY_READING)
+        + page.details("Every lag in numbers", page.table("Memory by lag", header, rows))
+        + _lengths(memory)
+    )
+
+
+def _lengths(memory: Memory) -> str:
+    def said(lag: int | None) -> str:
+        return f"more than {len(memory.norms) - 1}" if lag is None else str(lag)
+
+    rows = [
+        ("Falls below 1/e of its largest", said(memory.length_e)),
+        ("Falls below 1 % of its largest", said(memory.length_1)),
+    ]
+    return page.table("Effective memory length, in steps", ("The norm", "Lag"), rows)
+
+
+def _shares(values: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    most = max(values) or 1.0
+    return tuple((float(lag), value / most) for lag, value in enumerate(values))

@@ -1,0 +1,52 @@
+"""One adapter a task: from a model and an input to a `Subject`. A new task adds two lines here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unrolled.errors import ModelError
+from unrolled.explain.subject import Reader, Subject
+from unrolled.explain.subjects import pooled, tag, translate
+from unrolled.runtime.model import ClassifierModel, RegressorModel, TranslatorModel
+from unrolled.runtime.tagger_model import TaggerModel
+
+ADAPTERS: dict[type, Any] = {
+    ClassifierModel: pooled.subject,
+    RegressorModel: pooled.subject,
+    TaggerModel: tag.subject,
+    TranslatorModel: translate.subject,
+}
+
+READERS: dict[type, Any] = {
+    ClassifierModel: pooled.reader,
+    RegressorModel: pooled.reader,
+    TaggerModel: tag.reader,
+    TranslatorModel: translate.reader,
+}
+
+
+def has_subject(model: Any) -> bool:
+    """Whether there is an adapter for the task of `model`."""
+    return type(model) in ADAPTERS
+
+
+def stack_of(model: Any) -> Reader:
+    """Return the recurrent stack that reads a model's inputs, and what maps an input to its steps.
+
+    These are their names and what the stack reads of them, [S, I]. Raises ModelError as
+    `subject_of` does.
+    """
+    find = READERS.get(type(model))
+    if find is None:
+        raise ModelError(f"a {type(model).__name__} cannot be explained yet")
+    found: Reader = find(model)
+    return found
+
+
+def subject_of(model: Any, x: Any, target: str | None = None) -> Subject:
+    """Return what explains the answer of `model` to `x`; ModelError for a task without adapter."""
+    adapter = ADAPTERS.get(type(model))
+    if adapter is None:
+        raise ModelError(f"a {type(model).__name__} cannot be explained yet")
+    found: Subject = adapter(model, x, target)
+    return found

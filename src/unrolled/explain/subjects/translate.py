@@ -1,0 +1,94 @@
+"""What explains a translator's answer: log p(answer | source), or that of one of its tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from unrolled.data.vocab import BOS, EOS
+from unrolled.explain.gradients import differentiable, twin
+from unrolled.explain.subject import (
+    Array,
+    Differentiable,
+    How,
+    Mask,
+    Reader,
+    Subject,
+    token_baseline,
+    token_rows,
+)
+from unrolled.explain.subjects.places import place
+from unrolled.runtime import decode
+from unrolled.runtime.model import TranslatorModel, encode
+
+
+def reader(
+    model: TranslatorModel,
+) -> Reader:
+    """Return the stack that reads texts, and what maps a text to its units and embeddings."""
+
+    def read(text: str) -> tuple[tuple[str, ...], Array]:
+        ids = encode(text, model.source_vocabulary, model.config.data.max_length).ids[0]
+        units = tuple(model.source_vocabulary.unit(k) for k in ids)
+        return units, model.network.source_embedding[ids]
+
+    return model.network.encoder, read
+
+
+def subject(model: TranslatorModel, text: str, target: str | None) -> Subject:
+    """Return the subject of the greedy answer to a text, or of its `target`-th token, from 1.
+
+    The score of the whole answer counts its `</s>`; tokens before the one explained are given.
+    Raises DataError for an empty text, ConfigError for a place that the answer does not have.
+    """
+    network = model.network
+    ids = encode(text, model.source_vocabulary, model.config.data.max_length).ids[0]
+    tokens, lengths = np.asarray([ids]), np.asarray([len(ids)])
+    found = decode.greedy(network, tokens, lengths, 2 * len(ids) + 20)[0][0]
+    written = tuple(model.target_vocabulary.unit(k) for k in found.tokens)
+    chosen = place(target, written, "the answer")
+    wanted = np.asarray([*found.tokens, EOS])
+    known = np.asarray([BOS, *found.tokens])
+    counted = np.arange(len(wanted)) if chosen is None else np.asarray([chosen])
+    read = network.source_embedding[ids]
+
+    def score(keep: Mask, how: How) -> Array:
+        target_in = np.repeat(known[None], len(keep), axis=0)
+        ends = np.full(len(keep), len(known))
+        log_probs = network.log_probs(*token_rows(ids, keep, how), target_in, ends)
+        summed: Array = log_probs[:, counted, wanted[counted]].astype(np.float64).sum(axis=1)
+        return summed
+
+    def slope() -> Differentiable:
+        import torch
+
+        module = twin(network.spec, network.weights)
+
+        def answer(rows: int) -> Any:
+            source, targets = torch.tensor([ids] * rows), torch.from_numpy(known).repeat(rows, 1)
+            ends = torch.full((rows,), len(ids)), torch.full((rows,), len(known))
+            logits = module(source, ends[0], targets, ends[1])
+            log_probs = torch.log_softmax(logits, dim=-1)
+            return log_probs[:, counted, wanted[counted]].sum(dim=1)
+
+        baseline = token_baseline(network.source_embedding, ids, model.config.token_dropout)
+        return differentiable(module.encoder, read, baseline, answer)
+
+    shares = None
+    if found.alignment is not None and len(found.alignment):
+        shares = found.alignment.mean(axis=0) if chosen is None else found.alignment[chosen]
+    text_of = model.target_vocabulary.decode(found.tokens)
+    return Subject(
+        steps=tuple(model.source_vocabulary.unit(k) for k in ids),
+        answer=f"answer {text_of}" if chosen is None else f"{written[chosen]} in {text_of}",
+        quantity="log-probability [nats]",
+        removable=True,
+        score=score,
+        stack=network.encoder,
+        read=read,
+        differentiable=slope,
+        attention=shares,
+        alignment=found.alignment,
+        written=written,
+    )

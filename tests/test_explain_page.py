@@ -1,0 +1,127 @@
+"""The page in a browser: nothing fetched, nothing complained of, readable at every width."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import explaining
+from test_explain import LOG, Page, words
+from unrolled.data.vocab import LabelVocabulary
+from unrolled.explain.explanation import examples_of
+from unrolled.explain.report import classification_report, write_report
+from unrolled.explain.tagging import tagged_examples, tagging_report
+
+TEXT = "w0 w1 w2 good w3 w4 bad w5 w6 w7 w8 w9 w0 w1 w2 w3"
+LONG = np.random.default_rng(0).normal(size=(450, 3)).astype(np.float32)
+WIDTHS = (360, 768, 1280)
+
+ACCESS = """() => ({
+  lang: document.documentElement.lang,
+  title: document.title,
+  levels: [...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1]),
+  nameless: [...document.querySelectorAll('svg,img')].filter(
+    p => !(p.getAttribute('aria-label') || p.getAttribute('alt'))).length,
+  unreachable: [...document.querySelectorAll('*')].filter(e => {
+    const x = getComputedStyle(e).overflowX;
+    return (x === 'auto' || x === 'scroll') && e.scrollWidth > e.clientWidth && e.tabIndex < 0;
+  }).length,
+  wide: document.documentElement.scrollWidth - window.innerWidth,
+  small: [...document.querySelectorAll('p,li,td,th,figcaption,summary')].filter(
+    e => e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 12).length,
+  ink: getComputedStyle(document.body).color,
+  page: getComputedStyle(document.documentElement).backgroundColor
+       + getComputedStyle(document.body).backgroundColor,
+})"""
+
+
+def classified() -> str:
+    model = explaining.planted()
+    found = [model.explain(text, "all") for text in (TEXT, "good", TEXT * 30)]
+    examples = examples_of(model, [TEXT, "good"])
+    return classification_report("Reviews", examples, LOG, {"accuracy": 1.0}, explanations=found)
+
+
+def tagged() -> str:
+    import tagging
+    from unrolled.nn.build import build
+
+    spec = tagging.tagger("lstm", frames=3)
+    weights = {k: v.detach().numpy() for k, v in build(spec).state_dict().items()}
+    model = explaining.model_of("tag", spec, weights, {"target": LabelVocabulary(tuple("abcde"))})
+    found = model.explain(LONG, "occlusion,integrated,states,memory", target=450)
+    return tagging_report("Frames", tagged_examples(model, [LONG]), explanations=[found])
+
+
+PAGES = {"classify": classified, "tag": tagged}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    for name, make in PAGES.items():
+        write_report(folder / f"{name}.html", make())
+    return {name: folder / f"{name}.html" for name in PAGES}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium to open pages in (Debian: apt install chromium)")
+    with sync_api.sync_playwright() as started:
+        # A container's user may be root, for whom chromium has no sandbox.
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_browser_shows_the_page_at_every_width(name, scheme, browser, written) -> None:
+    context = browser.new_context(color_scheme=scheme)
+    said, fetched = [], []
+    tab = context.new_page()
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: fetched.append(request.url))
+    tab.goto(written[name].as_uri())
+    inks = {}
+    for width in WIDTHS:
+        tab.set_viewport_size({"width": width, "height": 800})
+        found = tab.evaluate(ACCESS)
+        assert found["wide"] <= 0, width
+        assert (found["nameless"], found["unreachable"], found["small"]) == (0, 0, 0), width
+        inks[width] = found["ink"]
+    assert (found["lang"], bool(found["title"])) == ("en", True)
+    assert found["levels"][0] == 1
+    assert all(b - a <= 1 for a, b in pairwise(found["levels"]))
+    assert set(inks.values()) == {"rgb(22, 25, 31)" if scheme == "light" else "rgb(233, 236, 241)"}
+    assert said == []
+    assert fetched == [written[name].as_uri()]
+    context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_has_a_title_and_how_to_read_it(name: str, written) -> None:
+    html = written[name].read_text()
+    found = Page(html)
+    assert len(found.named("figure")) == len(found.named("figcaption")) > 3
+    captions = html.split("<figcaption>")[1:]
+    for caption in captions:
+        title, _, reading = caption.split("</figcaption>")[0].removeprefix("<b>").partition("</b> ")
+        assert title.endswith(".")
+        assert reading.count(".") >= 1
+
+
+def test_what_the_page_says(written) -> None:
+    said = words(written["classify"].read_text())
+    for part in ("Which step mattered", "Gates and states", "Memory", "TimeSHAP", "Trust it here:"):
+        assert part in said
+    assert "Too short to tell: 1 steps" in said
+    assert "completeness gap" in said
