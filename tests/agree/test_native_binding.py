@@ -199,7 +199,7 @@ def step(cell, projected, both):
     gradients = [0 if w is None else address(*w.shape) for w in own]
     backward = [sizes, lengths.ctypes.data, x, parameters, state, c, 0, y, tape, strided(width)]
     backward += [0, 0, (0, 0, 0), strided(I), gradients, address(directions, N, outputs)]
-    backward += [address(directions, N, H), address(directions, T, 2)]
+    backward += [address(directions, N, H), address(directions, T, N, 2)]
     return forward, backward, kept
 
 
