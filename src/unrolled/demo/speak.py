@@ -185,5 +185,5 @@ def _examples(
         example["source_tokens"] = [f"{s}–{s + SIDE - 1}" for s in starts]
         example["word"] = test.captions[i][0]
         example["picture"] = pictures[i]
-        example["unit"] = "window of columns"
+        example["unit"] = "window"
     return examples

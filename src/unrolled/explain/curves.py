@@ -57,10 +57,12 @@ def charts(log: Log) -> list[Chart]:
 
     Values that are missing or not finite leave a gap.
     """
+    # Of numbers the loss is an error, and no probability.
+    told = any(name in record for record in log for name in ("mae", "mase", "rmse"))
     found = [
         Chart(
             "Loss by epoch",
-            "loss [nats per target]",
+            "loss" if told else "loss [nats per target]",
             "The lower, the likelier the model finds what it should say; training that goes on"
             " falling while validation rises is overfitting.",
             _series(log, LOSSES, 1.0),
