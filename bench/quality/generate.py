@@ -10,7 +10,7 @@ import numpy as np
 from bench.quality.row import Prepare, Row
 
 MUSIC = (
-    "--batch-size 16 --epochs 60 --lr 0.005 --dropout 0.5 --input-dropout 0.2 --patience 8 "
+    "--batch-size 4 --epochs 60 --lr 0.003 --dropout 0.3 --weight-dropout 0.3 --patience 8 "
     "--hidden-size {hidden} --cell {cell}"
 )
 PUBLISHED = {
