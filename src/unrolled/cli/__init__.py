@@ -25,7 +25,7 @@ from unrolled.errors import (
 )
 
 VERBS = {
-    "train": "Train a model from your file: `train classify`, `train translate`.",
+    "train": "Train a model from your file: classify, regress, tag, translate, caption ...",
     "evaluate": "Measure a model on labelled data.",
     "predict": "Answer for every row of a file, or every line of stdin.",
     "doctor": "Say what went wrong in a training run, by numbers, and what to try.",
@@ -35,7 +35,7 @@ VERBS = {
     "export": "Write a model as ONNX, or with recurrent weights of fewer bits.",
     "import": "Show what a file of PyTorch, Keras, ONNX or numpy holds; keep its recurrent layers.",
     "lab": "Put what textbooks say about recurrent networks to the test.",
-    "demo": "Train on the CMU dictionary (spelling to sound, or stress) and show what it learned.",
+    "demo": "Train on data that packages carry and show what was learned: sounds, digits, CO2 ...",
     "bench": "Time our layers against their peers, turn about.",
 }
 # A verb's file has its name, but where the name is a word of Python.
