@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.config import TrainSpec
 from unrolled.options import CaptionOptions
-from unrolled.spec import AttentionSpec, CaptionerSpec, RecurrentSpec, TrainSpec
+from unrolled.spec import AttentionSpec, CaptionerSpec, RecurrentSpec
 
 COLOURS, SHAPES = ("red", "blue", "green"), ("box", "ball")
 FLAGS = (

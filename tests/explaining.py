@@ -5,19 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import FORMAT_VERSION, DataSpec, ModelConfig, TrainSpec, VocabularySpec
 from unrolled.data.vocab import SPECIALS, LabelVocabulary, Vocabulary
 from unrolled.runtime.model import ClassifierModel, from_artifact
-from unrolled.spec import (
-    FORMAT_VERSION,
-    AttentionSpec,
-    ClassifierSpec,
-    DataSpec,
-    ModelConfig,
-    NetworkSpec,
-    RecurrentSpec,
-    TrainSpec,
-    VocabularySpec,
-)
+from unrolled.spec import AttentionSpec, ClassifierSpec, NetworkSpec, RecurrentSpec
 
 WORDS = ("good", "bad", *(f"w{k}" for k in range(10)))
 

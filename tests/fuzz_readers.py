@@ -22,6 +22,7 @@ import numpy as np
 import onnx_writer as write
 import unrolled
 from unrolled import artifact
+from unrolled.config import DataSpec, ModelConfig, TrainSpec, VocabularySpec
 from unrolled.data.read import read_table
 from unrolled.data.sequences import read_sequences
 from unrolled.data.vectors import read_vectors
@@ -33,14 +34,7 @@ from unrolled.interop.arrays import recurrent
 from unrolled.interop.onnx import plan
 from unrolled.runtime import Recurrent, SessionState
 from unrolled.shapes import parameter_shapes
-from unrolled.spec import (
-    ClassifierSpec,
-    DataSpec,
-    ModelConfig,
-    RecurrentSpec,
-    TrainSpec,
-    VocabularySpec,
-)
+from unrolled.spec import ClassifierSpec, RecurrentSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 

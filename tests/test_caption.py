@@ -10,12 +10,12 @@ import pytest
 
 import captioning
 import unrolled
+from unrolled.config import TrainSpec
 from unrolled.data.captions import Described, attributes, read_described
 from unrolled.errors import ConfigError, DataError, InteropError, ModelError, UnrolledError
 from unrolled.explain.captioning import captioned_examples, captioning_report, occlusion
 from unrolled.interop.onnx import export
 from unrolled.runtime.captioner_model import CaptionerModel
-from unrolled.spec import TrainSpec
 from unrolled.tasks import Captioner
 from unrolled.tasks.base import Run
 from unrolled.tasks.caption import train

@@ -13,9 +13,9 @@ import tiny
 import unrolled
 from test_cli import Command, run  # noqa: F401
 from tolerances import close
+from unrolled.config import DataSpec, FramesSpec
 from unrolled.data.examples import read_examples
 from unrolled.errors import DataError
-from unrolled.spec import DataSpec, FramesSpec
 from unrolled.tasks import Classifier
 from unrolled.tasks.base import Run
 

@@ -19,9 +19,9 @@ import tiny
 import unrolled
 from unrolled import cli
 from unrolled.cli import common
+from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError
 from unrolled.options import ClassifyOptions
-from unrolled.spec import TrainSpec
 
 
 @dataclass(frozen=True)

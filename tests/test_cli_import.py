@@ -96,12 +96,12 @@ def test_errors_name_the_file_and_what_was_expected(run: Command, tmp_path: Path
 
 def test_names_from_a_file_stay_in_the_folder(run: Command, tmp_path: Path) -> None:
     state = torch.nn.GRU(2, 1).state_dict()
-    names = ("../../up", "/root/x", "a/b", "a.b")
+    names = ("../../up", "/etc/x", "a/b", "a.b")
     torch.save({f"{name}.{k}": v for name in names for k, v in state.items()}, tmp_path / "x.pt")
     assert run("import", "x.pt", "--out", "kept/here").code == 0
     assert sorted(path.name for path in tmp_path.rglob("recurrent.json")) == ["recurrent.json"] * 4
     kept = sorted(path.name for path in (tmp_path / "kept" / "here").iterdir())
-    assert kept == ["a.b", "a.b_", "root.x", "up"]
+    assert kept == ["a.b", "a.b_", "etc.x", "up"]
 
 
 # Recurrent.save and Recurrent.load

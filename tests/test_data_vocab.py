@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unrolled.config import VocabularySpec
 from unrolled.data.vocab import (
     BOS,
     EOS,
@@ -25,7 +26,6 @@ from unrolled.data.vocab import (
     suggest_tokens,
 )
 from unrolled.errors import ConfigError, DataError, ModelError
-from unrolled.spec import VocabularySpec
 
 TOKENS = ["char", "word", "bpe"]
 CORPUS = ["the cat sat on the mat", "the dog", "한국어 문장을 나눕니다", "한국어 사전"]
@@ -234,7 +234,7 @@ def test_bpe_without_its_library() -> None:
         "import sys; sys.modules['tokenizers'] = None\n"
         "from unrolled.data.vocab import Vocabulary\n"
         "from unrolled.errors import ConfigError\n"
-        "from unrolled.spec import VocabularySpec\n"
+        "from unrolled.config import VocabularySpec\n"
         "Vocabulary.build(['a'], VocabularySpec(tokens='char'))\n"
         "try: Vocabulary.build(['a'], VocabularySpec(tokens='bpe'))\n"
         "except ConfigError as error: print(error)"

@@ -14,11 +14,11 @@ import torch
 import tagging
 import tiny
 from unrolled import artifact, cli
+from unrolled.config import DataSpec
 from unrolled.data.examples import Examples
 from unrolled.errors import ConfigError
 from unrolled.explain.diagnosis import as_text, verdict
 from unrolled.explain.doctor import THRESHOLDS, Advice, diagnose
-from unrolled.spec import DataSpec
 from unrolled.tasks import classify, tag, translate
 from unrolled.tasks.base import Run
 from unrolled.tasks.classify import read_labels

@@ -169,9 +169,10 @@ def test_networks_hold_their_weights_once(models) -> None:
 @pytest.mark.parametrize("kind", ["label", "labels", "number"])
 def test_frames_of_one_answer(kind: str) -> None:
     """A label, one of several labels, or a number for a sequence of frames."""
+    from unrolled.config import DataSpec
     from unrolled.data.vocab import LabelVocabulary
     from unrolled.nn.build import build
-    from unrolled.spec import ClassifierSpec, DataSpec, RecurrentSpec, RegressorSpec
+    from unrolled.spec import ClassifierSpec, RecurrentSpec, RegressorSpec
 
     stack = RecurrentSpec(cell="gru", input_size=3, hidden_sizes=(4,))
     shared = {"recurrent": stack, "frame_size": 3, "pooling": "mean"}

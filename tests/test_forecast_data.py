@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import forecasting
+from unrolled.config import ForecastingSpec
 from unrolled.data.frequency import (
     Frequency,
     calendar,
@@ -25,7 +26,6 @@ from unrolled.data.panel import Columns, read_panel, to_table
 from unrolled.data.read import read_table
 from unrolled.data.windows import Ready, batch, origins, scales
 from unrolled.errors import ConfigError, DataError
-from unrolled.spec import ForecastingSpec
 
 PANDAS = [
     ("s", "s"), ("5min", "5min"), ("h", "h"), ("6h", "6h"), ("D", "D"), ("B", "B"), ("W", "W"),

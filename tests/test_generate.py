@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import unrolled
+from unrolled.config import TrainSpec, VocabularySpec
 from unrolled.data.items import Corpus
 from unrolled.data.streams import (
     LINE,
@@ -31,7 +32,7 @@ from unrolled.runtime.generator import GeneratorNetwork
 from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.sampling import Sampling, distribution, draw
 from unrolled.runtime.state import SessionState
-from unrolled.spec import GeneratorSpec, RecurrentSpec, TrainSpec, VocabularySpec
+from unrolled.spec import GeneratorSpec, RecurrentSpec
 from unrolled.tasks import Generator
 from unrolled.tasks.base import Run
 from unrolled.tasks.generate import pack_state, train_text, unpack_state

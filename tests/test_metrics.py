@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.spec import VocabularySpec
+from unrolled.config import VocabularySpec
 from unrolled.tasks.evaluate import units
 from unrolled.train.metrics import bleu, class_metrics, group_references, sequence_error_rates
 

@@ -12,10 +12,10 @@ import networks
 import unrolled
 from test_decode import random_weights
 from unrolled import artifact
+from unrolled.config import DataSpec, ModelConfig, TrainSpec, VocabularySpec
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError, DataError, ModelError
 from unrolled.runtime.model import ClassifierModel, TranslatorModel
-from unrolled.spec import DataSpec, ModelConfig, TrainSpec, VocabularySpec
 
 CHAR = VocabularySpec(tokens="char")
 SOURCE = Vocabulary.build(["abcde"], CHAR)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import networks
 from test_decode import random_weights
 from tolerances import close
+from unrolled.config import DataSpec, ModelConfig, TrainSpec, VocabularySpec
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import DataError, ModelError
 from unrolled.runtime.heads import ClassifierNetwork
@@ -17,7 +18,6 @@ from unrolled.runtime.model import ClassifierModel
 from unrolled.runtime.running import classify_many
 from unrolled.runtime.session import SessionPool
 from unrolled.runtime.state import SessionState
-from unrolled.spec import DataSpec, ModelConfig, TrainSpec, VocabularySpec
 
 LABELS = LabelVocabulary.build(["no", "maybe", "yes"])
 SPECS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from unrolled.spec import TrainSpec
+from unrolled.config import TrainSpec
 from unrolled.train.schedule import learning_rate, teacher_forcing
 
 SCHEDULES = ("cosine", "linear", "plateau", "constant")

@@ -16,10 +16,10 @@ import signals
 import tiny
 from test_cli import Command, run  # noqa: F401
 from test_train_loop import Watch, at, same_run, stopped
+from unrolled.config import DataSpec, FramesSpec
 from unrolled.data.examples import Examples, read_examples
 from unrolled.data.shards import Shards, shard_paths
 from unrolled.options import ClassifyOptions
-from unrolled.spec import DataSpec, FramesSpec
 from unrolled.tasks import classify
 from unrolled.tasks.base import Run
 

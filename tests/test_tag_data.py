@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from unrolled.config import VocabularySpec
 from unrolled.data.conll import COMMENT
 from unrolled.data.sequences import format_of, read_sequences
 from unrolled.data.tagging import Corpus, encode_words, tag_batch
 from unrolled.data.vectors import read_vectors
 from unrolled.data.vocab import Vocabulary
 from unrolled.errors import ConfigError, DataError
-from unrolled.spec import VocabularySpec
 
 CONLLU = """\
 # sent_id = 1

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 import tagging
 from test_decode import random_weights
 from tolerances import close
+from unrolled.config import DataSpec, ModelConfig, TaggingSpec, TrainSpec, VocabularySpec
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError, DataError, ModelError
 from unrolled.runtime import SessionPool, SessionState, tag_many
 from unrolled.runtime import crf_reference as plain
 from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.tagger_model import TaggerModel
-from unrolled.spec import DataSpec, ModelConfig, TaggingSpec, TrainSpec, VocabularySpec
 
 TAGS = ("O", "B-A", "I-A", "B-B", "I-B")
 ONE = {"bidirectional": False}

@@ -23,9 +23,9 @@ from safetensors.numpy import load_file
 import tiny
 import unrolled
 from unrolled import artifact
+from unrolled.config import TrainSpec
 from unrolled.data.batch import Batch
 from unrolled.errors import ConfigError, DataError, ModelError, TrainingError
-from unrolled.spec import TrainSpec
 from unrolled.tasks import classify, translate
 from unrolled.tasks.base import Run
 from unrolled.train import loop

@@ -8,12 +8,12 @@ import pytest
 import networks
 from test_decode import random_weights
 from tolerances import close
+from unrolled.config import DataSpec, ModelConfig, TrainSpec, VocabularySpec
 from unrolled.data.vocab import Vocabulary
 from unrolled.errors import ConfigError, DataError
 from unrolled.runtime import SessionState
 from unrolled.runtime.model import TranslatorModel
 from unrolled.runtime.networks import TranslatorNetwork
-from unrolled.spec import DataSpec, ModelConfig, TrainSpec, VocabularySpec
 
 TEXTS = ("a", "abcde", "edcba", "zzb")
 SPECS = networks.translators()

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from unrolled.config import TrainSpec
 from unrolled.options import ClassifyOptions, TranslateOptions
-from unrolled.spec import TrainSpec
 from unrolled.tasks.classify import Examples
 from unrolled.tasks.translate import Pairs
 

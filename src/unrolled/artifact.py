@@ -29,11 +29,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from unrolled.config import FORMAT_VERSION, ModelConfig
 from unrolled.data import vocab
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import ModelError, TrainingError
 from unrolled.precision import restore, store
-from unrolled.spec import FORMAT_VERSION, ModelConfig
 
 CONFIG, WEIGHTS, VOCAB, METRICS, CARD = (
     "config.json",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
+from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.forecast_options import ForecastOptions
 from unrolled.spec import (
@@ -25,7 +26,6 @@ from unrolled.spec import (
     TagHead,
     Task,
     Tokens,
-    TrainSpec,
 )
 
 S = TypeVar("S", bound=Struct)

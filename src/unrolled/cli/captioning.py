@@ -11,9 +11,9 @@ import msgspec
 
 from unrolled.cli.common import spec_options
 from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError
 from unrolled.options import CaptionOptions
-from unrolled.spec import TrainSpec
 
 
 @click.command(name="caption")

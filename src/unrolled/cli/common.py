@@ -12,9 +12,10 @@ from typing import Any, get_args, get_type_hints
 import click
 import msgspec
 
+from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.options import OPTIONS, build, choices, defaults
-from unrolled.spec import Struct, TrainSpec
+from unrolled.spec import Struct
 
 PREFIX = "UNROLLED_"
 ENGINE_VARIABLES = ("UNROLLED_ISA", "UNROLLED_NUM_THREADS")

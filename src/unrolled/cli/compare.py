@@ -11,9 +11,9 @@ import click
 
 from unrolled.cli.common import calm_threads, say, spec_options, write_json
 from unrolled.cli.training import resolve
+from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.options import AttentionName, CellName
-from unrolled.spec import TrainSpec
 from unrolled.tasks.trials import TASKS, TaskEntry
 
 # What the grid, the seeds and the budget decide.

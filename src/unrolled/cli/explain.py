@@ -73,20 +73,13 @@ def command(
 
     Example: unrolled explain model/ "some text" --out report.html
     """
-    from unrolled.cli import captioning, forecasting
+    from unrolled.cli import forecasting
     from unrolled.cli.inputs import chosen_inputs, nearest_inputs
-    from unrolled.explain import report
-    from unrolled.explain.captioning import captioning_report
     from unrolled.explain.explaining import explain
-    from unrolled.explain.explanation import examples_of
-    from unrolled.explain.generating import surprise_report, surprised_examples
+    from unrolled.explain.report import write_report
     from unrolled.explain.subjects import has_subject
-    from unrolled.explain.tagging import tagged_examples, tagging_report
-    from unrolled.runtime.captioner_model import CaptionerModel
     from unrolled.runtime.forecaster_model import ForecastModel
-    from unrolled.runtime.generator_model import GeneratorModel
-    from unrolled.runtime.model import ClassifierModel, RegressorModel, load
-    from unrolled.runtime.tagger_model import TaggerModel
+    from unrolled.runtime.model import load
 
     if not texts and data is None:
         raise click.UsageError("Missing argument 'TEXTS...'.")
@@ -100,36 +93,12 @@ def command(
         nearest_inputs(loaded, data, unit, kind, as_json=as_json)
         return
     inputs = chosen_inputs(loaded, texts, data, kind, rows)
-    if isinstance(loaded, TaggerModel):
-        examples = tagged_examples(loaded, inputs)
-    elif isinstance(loaded, CaptionerModel):
-        examples = captioning.examples(loaded, texts, beam)
-    elif isinstance(loaded, (ClassifierModel, RegressorModel)):
-        examples = examples_of(loaded, inputs)
-    elif isinstance(loaded, GeneratorModel):
-        examples = surprised_examples(loaded, inputs)
-    else:
-        examples = examples_of(loaded, inputs, beam=beam)
-    choices: dict[str, Any] = {"target": target, "how": how, "seed": seed}
+    examples = _examples(loaded, inputs, beam)
     explained = []
     if methods is not None or has_subject(loaded):
+        choices: dict[str, Any] = {"target": target, "how": how, "seed": seed}
         explained = [explain(loaded, each, methods, **choices) for each in inputs]
-    log, metrics = _history(Path(model))
-    shown: dict[str, Any] = {"log": log, "metrics": metrics, "explanations": explained}
-    title = f"What {Path(model).name} looked at"
-    if isinstance(loaded, TaggerModel):
-        title = f"How {Path(model).name} tagged"
-        page = tagging_report(title, examples, **shown)
-    elif isinstance(loaded, CaptionerModel):
-        page = captioning_report(title, examples, log=log, metrics=metrics)
-    elif isinstance(loaded, GeneratorModel):
-        title = f"What surprised {Path(model).name}"
-        page = surprise_report(title, examples, log=log, metrics=metrics)
-    elif isinstance(loaded, (ClassifierModel, RegressorModel)):
-        page = report.classification_report(title, examples, **shown)
-    else:
-        page = report.translation_report(title, examples, **shown)
-    report.write_report(out, page)
+    write_report(out, _page(loaded, Path(model), examples, explained))
     if png is not None:
         _draw(png, examples[0], explained[:1])
     if figures is not None and explained:
@@ -145,6 +114,54 @@ def command(
     else:
         sys.stdout.writelines(f"{e['predicted']}\n" for e in examples)
     say(f"the report is in {out}", quiet=quiet)
+
+
+def _examples(model: Any, inputs: list[Any], beam: int) -> list[Any]:
+    """Return what the page of the model's task shows of each input."""
+    from unrolled.cli import captioning
+    from unrolled.explain.explanation import examples_of
+    from unrolled.explain.generating import surprised_examples
+    from unrolled.explain.tagging import tagged_examples
+    from unrolled.runtime.captioner_model import CaptionerModel
+    from unrolled.runtime.generator_model import GeneratorModel
+    from unrolled.runtime.model import TranslatorModel
+    from unrolled.runtime.tagger_model import TaggerModel
+
+    if isinstance(model, TaggerModel):
+        return list(tagged_examples(model, inputs))
+    if isinstance(model, CaptionerModel):
+        return list(captioning.examples(model, tuple(inputs), beam))
+    if isinstance(model, GeneratorModel):
+        return list(surprised_examples(model, inputs))
+    if isinstance(model, TranslatorModel):
+        return list(examples_of(model, inputs, beam=beam))
+    return list(examples_of(model, inputs))
+
+
+def _page(model: Any, folder: Path, examples: list[Any], explained: list[Any]) -> str:
+    """Return the page of the model's task."""
+    from unrolled.explain import report
+    from unrolled.explain.captioning import captioning_report
+    from unrolled.explain.generating import surprise_report
+    from unrolled.explain.tagging import tagging_report
+    from unrolled.runtime.captioner_model import CaptionerModel
+    from unrolled.runtime.generator_model import GeneratorModel
+    from unrolled.runtime.model import TranslatorModel
+    from unrolled.runtime.tagger_model import TaggerModel
+
+    log, metrics = _history(folder)
+    shown: dict[str, Any] = {"log": log, "metrics": metrics}
+    if isinstance(model, GeneratorModel):
+        return surprise_report(f"What surprised {folder.name}", examples, **shown)
+    title = f"What {folder.name} looked at"
+    if isinstance(model, CaptionerModel):
+        return captioning_report(title, examples, **shown)
+    shown["explanations"] = explained
+    if isinstance(model, TaggerModel):
+        return tagging_report(f"How {folder.name} tagged", examples, **shown)
+    if isinstance(model, TranslatorModel):
+        return report.translation_report(title, examples, **shown)
+    return report.classification_report(title, examples, **shown)
 
 
 def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -12,8 +12,8 @@ import msgspec
 
 from unrolled.cli.common import say, spec_options, write_json
 from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.config import TrainSpec
 from unrolled.forecast_options import ForecastOptions
-from unrolled.spec import TrainSpec
 
 if TYPE_CHECKING:
     from unrolled.runtime.forecaster_model import ForecastModel

@@ -11,10 +11,10 @@ import numpy as np
 
 from unrolled.cli.common import spec_options
 from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError
 from unrolled.options import GenerateOptions
 from unrolled.runtime.generator_model import GeneratorModel
-from unrolled.spec import TrainSpec
 
 DIGITS = 6
 

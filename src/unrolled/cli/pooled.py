@@ -11,11 +11,11 @@ import msgspec
 
 from unrolled.cli.common import say
 from unrolled.cli.naming import check_free, named
+from unrolled.config import DataSpec
 from unrolled.data.examples import Examples, format_of, read_examples
 from unrolled.data.shards import Shards, shard_paths
 from unrolled.errors import ConfigError
 from unrolled.runtime.model import ClassifierModel, RegressorModel
-from unrolled.spec import DataSpec
 
 DIGITS = 6
 

@@ -12,8 +12,8 @@ from unrolled.cli.common import spec_options
 from unrolled.cli.forecasting import forecast
 from unrolled.cli.generating import generate
 from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.config import TrainSpec
 from unrolled.options import ClassifyOptions, RegressOptions, TagOptions, TranslateOptions
-from unrolled.spec import TrainSpec
 
 
 @click.group(name="train")

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from unrolled.cli.common import calm_threads, gather, say, write_json
+from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError
 from unrolled.options import build, defaults
-from unrolled.spec import TrainSpec
 
 
 def common_options(function: Any) -> Any:

@@ -9,12 +9,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from unrolled.config import DataSpec, FramesSpec
 from unrolled.data import source
 from unrolled.data.frames import Frames, frames_of_npz, frames_of_table, numbers
 from unrolled.data.read import read_table
 from unrolled.data.table import Table, is_missing, labels, texts
 from unrolled.errors import DataError
-from unrolled.spec import DataSpec, FramesSpec
 
 NPZ = "npz"
 

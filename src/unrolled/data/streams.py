@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from unrolled.config import VocabularySpec
 from unrolled.data import vocab
 from unrolled.data.source import shown
 from unrolled.data.vocab import BOS, EOS, SPECIALS, Vocabulary, normalise
 from unrolled.errors import DataError
-from unrolled.spec import VocabularySpec
 
 Ids = npt.NDArray[np.int32]
 Lines = Callable[[], Iterator[str]]

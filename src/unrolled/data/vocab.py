@@ -18,10 +18,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from unrolled.config import VocabularySpec
 from unrolled.data import bpe
 from unrolled.data.table import names
 from unrolled.errors import ConfigError, DataError, ModelError, did_you_mean
-from unrolled.spec import Tokens, VocabularySpec
+from unrolled.spec import Tokens
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.config import ForecastingSpec
 from unrolled.data.frequency import calendar, parse_frequency, stamps_at
 from unrolled.data.panel import Panel, Series
 from unrolled.errors import DataError
-from unrolled.spec import ForecastingSpec
 
 Array = NDArray[Any]
 # Quartiles of a normal distribution are 1.349 deviations apart.

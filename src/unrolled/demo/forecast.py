@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from unrolled import artifact
+from unrolled.config import TrainSpec
 from unrolled.data.panel import read_panel
 from unrolled.data.table import Table
 from unrolled.errors import ConfigError
@@ -24,7 +25,6 @@ from unrolled.explain.forecasting import forecast_examples, forecasting_report
 from unrolled.explain.report import write_report
 from unrolled.forecast_options import ForecastOptions
 from unrolled.runtime.forecaster_model import ForecastModel
-from unrolled.spec import TrainSpec
 from unrolled.tasks.base import Run
 from unrolled.tasks.card import model_card
 from unrolled.tasks.forecast import columns_of, train

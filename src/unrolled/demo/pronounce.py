@@ -16,11 +16,11 @@ import numpy as np
 
 from unrolled import artifact
 from unrolled.artifact import Artifact
+from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError
 from unrolled.explain.report import translation_report, write_report
 from unrolled.options import TranslateOptions
 from unrolled.runtime.model import TranslatorModel
-from unrolled.spec import TrainSpec
 from unrolled.tasks.base import Run
 from unrolled.tasks.card import model_card
 from unrolled.tasks.evaluate import evaluate_translator

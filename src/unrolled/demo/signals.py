@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from unrolled import artifact
+from unrolled.config import DataSpec, FramesSpec, TrainSpec
 from unrolled.data.examples import Examples
 from unrolled.data.split import split as split_keys
 from unrolled.errors import ConfigError
@@ -21,7 +22,6 @@ from unrolled.explain.explanation import examples_of
 from unrolled.explain.report import classification_report, write_report
 from unrolled.options import ClassifyOptions
 from unrolled.runtime.model import ClassifierModel
-from unrolled.spec import DataSpec, FramesSpec, TrainSpec
 from unrolled.tasks.base import Run
 from unrolled.tasks.card import model_card
 from unrolled.tasks.classify import train

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import artifact
+from unrolled.config import TrainSpec
 from unrolled.data.captions import Described
 from unrolled.errors import ConfigError
 from unrolled.explain.captioning import captioned_examples, captioning_report
 from unrolled.explain.report import write_report
 from unrolled.options import CaptionOptions
 from unrolled.runtime.captioner_model import CaptionerModel
-from unrolled.spec import TrainSpec
 from unrolled.tasks.base import Run
 from unrolled.tasks.caption import train
 from unrolled.tasks.card import model_card

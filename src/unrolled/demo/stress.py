@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from unrolled import artifact
+from unrolled.config import TrainSpec
 from unrolled.data.sequences import Sequences
 from unrolled.data.split import split as split_keys
 from unrolled.errors import ConfigError
@@ -23,7 +24,6 @@ from unrolled.explain.report import write_report
 from unrolled.explain.tagging import tagged_examples, tagging_report
 from unrolled.options import TagOptions
 from unrolled.runtime.tagger_model import TaggerModel
-from unrolled.spec import TrainSpec
 from unrolled.tasks.base import Run
 from unrolled.tasks.card import model_card
 from unrolled.tasks.evaluate import evaluate_tagger

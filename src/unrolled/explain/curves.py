@@ -26,7 +26,6 @@ RATES = {
 LOSSES = {"train_loss": "training", "validation_loss": "validation"}
 SCORES = {"bleu": "BLEU"}
 ERRORS = {"mase": "MASE"}
-FALLING = {"per", "wer", "train_loss", "validation_loss"}
 TABLED = (
     "train_loss",
     "validation_loss",

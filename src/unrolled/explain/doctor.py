@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from unrolled.spec import ModelConfig, RecurrentSpec
+from unrolled.config import ModelConfig
+from unrolled.spec import RecurrentSpec
 from unrolled.train.describe_flow import place, reach
 
 Record = Mapping[str, Any]

@@ -7,12 +7,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from unrolled.config import ModelConfig
 from unrolled.spec import (
     CaptionerSpec,
     ClassifierSpec,
     ForecasterSpec,
     GeneratorSpec,
-    ModelConfig,
     NetworkSpec,
     RecurrentSpec,
     RegressorSpec,

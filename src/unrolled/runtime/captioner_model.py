@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import CaptioningSpec, ModelConfig
 from unrolled.data.batch import buckets, translation_batch
 from unrolled.data.captions import Input, attributes, batch, numbers
 from unrolled.data.vocab import UNK, Vocabulary
@@ -16,7 +17,7 @@ from unrolled.errors import DataError, ModelError
 from unrolled.runtime import decode
 from unrolled.runtime.captioner import CaptionerNetwork
 from unrolled.runtime.weights import Array
-from unrolled.spec import CaptionerSpec, CaptioningSpec, ModelConfig, Precision
+from unrolled.spec import CaptionerSpec, Precision
 
 BATCH_SIZE = 256
 
@@ -139,20 +140,15 @@ class CaptionerModel:
         size = max(1, batch_size // max(1, beam))
         for rows in buckets([len(each) for each in given], batch_size=size):
             source, lengths = batch([given[row] for row in rows])
-            if beam == n_best == 1:
-                found = decode.greedy(
-                    self.network, source, lengths, limit, length_penalty=length_penalty
-                )
-            else:
-                found = decode.beam(
-                    self.network,
-                    source,
-                    lengths,
-                    beam=beam,
-                    max_length=limit,
-                    length_penalty=length_penalty,
-                    n_best=n_best,
-                )
+            found = decode.search(
+                self.network,
+                source,
+                lengths,
+                limit,
+                width=beam,
+                n_best=n_best,
+                length_penalty=length_penalty,
+            )
             for row, hypotheses in zip(rows, found, strict=True):
                 answers[row] = [self._answer(given[row], each) for each in hypotheses]
         return answers

@@ -42,6 +42,30 @@ def length_norm(steps: Steps, length_penalty: float) -> Steps:
     return norm
 
 
+def search(
+    network: DecoderNetwork,
+    source: Array,
+    lengths: Array,
+    max_length: int | Array,
+    *,
+    width: int,
+    n_best: int,
+    length_penalty: float,
+) -> list[list[Hypothesis]]:
+    """Return what `beam` finds at this width; at width 1 `greedy` finds the same for less."""
+    if width == n_best == 1:
+        return greedy(network, source, lengths, max_length, length_penalty=length_penalty)
+    return beam(
+        network,
+        source,
+        lengths,
+        beam=width,
+        max_length=max_length,
+        length_penalty=length_penalty,
+        n_best=n_best,
+    )
+
+
 def greedy(
     network: DecoderNetwork,
     source: Array,

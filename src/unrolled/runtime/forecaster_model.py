@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import ForecastingSpec, ModelConfig
 from unrolled.data.frequency import parse_frequency, stamps_at
 from unrolled.data.panel import Columns, Panel, read_panel, to_table
 from unrolled.data.table import Table
@@ -18,7 +19,7 @@ from unrolled.runtime.distributions import Predictive, joined
 from unrolled.runtime.forecast_session import ForecastSession
 from unrolled.runtime.forecaster import ForecasterNetwork
 from unrolled.runtime.weights import Array
-from unrolled.spec import ForecasterSpec, ForecastingSpec, ModelConfig, Precision
+from unrolled.spec import ForecasterSpec, Precision
 
 BATCH_SIZE = 256
 DRAWN_ROWS = 16_384

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import GenerationSpec, ModelConfig
 from unrolled.data.batch import buckets, pad
 from unrolled.data.streams import Ids, encode_text
 from unrolled.data.vocab import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary
@@ -18,7 +19,7 @@ from unrolled.runtime.generator import GeneratorNetwork
 from unrolled.runtime.generator_session import GeneratorSession
 from unrolled.runtime.sampling import Sampling, distribution, draw
 from unrolled.runtime.weights import Array
-from unrolled.spec import GenerationSpec, GeneratorSpec, ModelConfig, Precision
+from unrolled.spec import GeneratorSpec, Precision
 
 BATCH_SIZE = 64
 CHUNK = 1024

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from unrolled import artifact
 from unrolled.artifact import Artifact
+from unrolled.config import ModelConfig
 from unrolled.data.batch import pad
 from unrolled.data.vocab import Vocabulary
 from unrolled.errors import ConfigError, ModelError
@@ -35,7 +36,6 @@ from unrolled.spec import (
     ClassifierSpec,
     ForecasterSpec,
     GeneratorSpec,
-    ModelConfig,
     Precision,
     RegressorSpec,
     TaggerSpec,
@@ -165,20 +165,15 @@ class TranslatorModel:
         answers: list[list[Translation]] = [[] for _ in encoded.ids]
         for rows, tokens, lengths in batches(encoded.ids, max(1, batch_size // max(1, beam))):
             limit = 2 * lengths + 20 if max_length is None else max_length
-            if beam == n_best == 1:
-                found = decode.greedy(
-                    self.network, tokens, lengths, limit, length_penalty=length_penalty
-                )
-            else:
-                found = decode.beam(
-                    self.network,
-                    tokens,
-                    lengths,
-                    beam=beam,
-                    max_length=limit,
-                    length_penalty=length_penalty,
-                    n_best=n_best,
-                )
+            found = decode.search(
+                self.network,
+                tokens,
+                lengths,
+                limit,
+                width=beam,
+                n_best=n_best,
+                length_penalty=length_penalty,
+            )
             for row, hypotheses in zip(rows, found, strict=True):
                 units = units_of(self.source_vocabulary, encoded.ids[row])
                 answers[row] = [self._answer(units, each) for each in hypotheses]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import ModelConfig
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import ModelError
 from unrolled.runtime.heads import ClassifierNetwork, RegressorNetwork
@@ -24,7 +25,7 @@ from unrolled.runtime.reading import (
 from unrolled.runtime.running import ClassifierSession
 from unrolled.runtime.session import SessionPool
 from unrolled.runtime.weights import Array
-from unrolled.spec import ClassifierSpec, ModelConfig, Precision, RegressorSpec
+from unrolled.spec import ClassifierSpec, Precision, RegressorSpec
 
 if TYPE_CHECKING:
     from unrolled.explain.results import Explanation

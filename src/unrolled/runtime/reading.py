@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unrolled.config import ModelConfig
 from unrolled.data.batch import buckets, pad
 from unrolled.data.tagging import pad_frames
 from unrolled.data.vocab import Vocabulary
 from unrolled.errors import DataError, ModelError
 from unrolled.runtime.weights import Array
-from unrolled.spec import ModelConfig
 
 BATCH_SIZE = 256
 

@@ -13,9 +13,10 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from unrolled.artifact import WEIGHTS, claim, pretty, write_files
+from unrolled.config import FORMAT_VERSION
 from unrolled.errors import ModelError
 from unrolled.runtime.operator import CellOptions
-from unrolled.spec import FORMAT_VERSION, RecurrentSpec, Struct
+from unrolled.spec import RecurrentSpec, Struct
 
 if TYPE_CHECKING:
     from unrolled.runtime.recurrent import Recurrent

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import ModelConfig, TaggingSpec
 from unrolled.data.batch import buckets
 from unrolled.data.schemes import Legal, legal
 from unrolled.data.tagging import Corpus, TaggerInput, encode_words
@@ -18,7 +19,7 @@ from unrolled.runtime.session import SessionPool
 from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.tagging_session import TaggerSession
 from unrolled.runtime.weights import Array
-from unrolled.spec import ModelConfig, Precision, TaggerSpec, TaggingSpec
+from unrolled.spec import Precision, TaggerSpec
 
 if TYPE_CHECKING:
     from unrolled.explain.results import Explanation

@@ -17,10 +17,11 @@ import numpy as np
 
 from unrolled import __version__, artifact
 from unrolled.artifact import Artifact
+from unrolled.config import FORMAT_VERSION, DataSpec, ModelConfig, TrainSpec
 from unrolled.data.vocab import SPECIALS, UNK, LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError, UnrolledError, did_you_mean
 from unrolled.options import OPTIONS, defaults, split
-from unrolled.spec import FORMAT_VERSION, DataSpec, ModelConfig, NetworkSpec, Task, TrainSpec
+from unrolled.spec import NetworkSpec, Task
 from unrolled.tasks.card import model_card
 
 if TYPE_CHECKING:

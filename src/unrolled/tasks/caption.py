@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import CaptioningSpec, DataSpec, TrainSpec, VocabularySpec
 from unrolled.data import captions
 from unrolled.data.batch import Batch, buckets, translation_batch
 from unrolled.data.captions import Described, Input
@@ -20,15 +21,7 @@ from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import CaptionOptions, recurrent_spec, resolve_tokens
 from unrolled.runtime.captioner_model import CaptionerModel
-from unrolled.spec import (
-    AttentionSpec,
-    CaptionerSpec,
-    CaptioningSpec,
-    CaptionInputs,
-    DataSpec,
-    TrainSpec,
-    VocabularySpec,
-)
+from unrolled.spec import AttentionSpec, CaptionerSpec, CaptionInputs
 from unrolled.tasks.base import Plan, Run, cut, execute, hash_texts, hide_tokens
 from unrolled.tasks.evaluate import evaluate_captioner
 

@@ -23,7 +23,7 @@ class Captioner(Estimator):
     Things are an array [N, F], regions [N, S, F] or a list of arrays [S, F], or a list of
     attributes, an object of names and values or a list of names each. A thing has one text or a
     list of texts. Parameters are those of `unrolled.options.CaptionOptions` and
-    `unrolled.spec.TrainSpec`. After `fit`: `model_` (the runtime model) and `artifact_`.
+    `unrolled.config.TrainSpec`. After `fit`: `model_` (the runtime model) and `artifact_`.
     """
 
     task = "caption"

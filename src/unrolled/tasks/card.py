@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unrolled.spec import ModelConfig
+from unrolled.config import ModelConfig
 
 DESCRIPTIONS = {
     "classify": "reads a sequence and names its class",

@@ -8,13 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.config import DataSpec, LabelsSpec
 from unrolled.data.examples import Examples, examples_of, label_sets
 from unrolled.data.read import read_frame
 from unrolled.data.table import Table
 from unrolled.errors import DataError
 from unrolled.runtime.model import ClassifierModel, RegressorModel
 from unrolled.runtime.reading import check_frames
-from unrolled.spec import DataSpec, LabelsSpec
 from unrolled.tasks import classify, regress
 from unrolled.tasks.base import Estimator, Run
 from unrolled.tasks.evaluate import evaluate_classifier, evaluate_regressor
@@ -85,7 +85,7 @@ class Classifier(Pooled):
     of texts X may be frames of numbers: arrays [T, I], one array [N, T, I], or, with the parameters
     `sequence`, `time` and `features`, a data frame with a row a step that holds the labels too.
     With `multi_label` a label is a list of them. Parameters are those of
-    `unrolled.options.ClassifyOptions` and `unrolled.spec.TrainSpec`. After `fit`: `classes_`,
+    `unrolled.options.ClassifyOptions` and `unrolled.config.TrainSpec`. After `fit`: `classes_`,
     `model_` (the runtime model), `artifact_`.
     """
 
@@ -171,7 +171,7 @@ class Regressor(Pooled):
 
     X is as a `Classifier` takes it, y numbers [N] or [N, K]; of a data frame with several columns
     those named by the parameter `target` are read where y is left out. Parameters are those of
-    `unrolled.options.RegressOptions` and `unrolled.spec.TrainSpec`. After `fit`: `targets_`,
+    `unrolled.options.RegressOptions` and `unrolled.config.TrainSpec`. After `fit`: `targets_`,
     `model_` (the runtime model), `artifact_`.
     """
 

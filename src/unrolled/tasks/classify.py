@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.artifact import Artifact
+from unrolled.config import DataSpec, LabelsSpec, TrainSpec
 from unrolled.data.examples import Examples
 from unrolled.data.shards import Shards, Source
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError, DataError, did_you_mean
 from unrolled.options import ClassifyOptions
 from unrolled.runtime.model import ClassifierModel
-from unrolled.spec import ClassifierSpec, DataSpec, LabelsSpec, TrainSpec
+from unrolled.spec import ClassifierSpec
 from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.evaluate import evaluate_classifier
 from unrolled.tasks.pooled import (

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError
-from unrolled.spec import TrainSpec
 from unrolled.tasks.trials import (
     Bench,
     Trial,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 import numpy as np
 
+from unrolled.config import DataSpec, VocabularySpec
 from unrolled.data import examples as pooled
 from unrolled.data.captions import Described, read_described
 from unrolled.data.panel import Panel
@@ -20,7 +21,6 @@ from unrolled.runtime.forecaster_model import ANSWER, ForecastModel
 from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.model import ClassifierModel, Model, RegressorModel, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
-from unrolled.spec import DataSpec, VocabularySpec
 from unrolled.tasks.forecast_evaluate import evaluate_forecaster
 from unrolled.train.metrics import (
     bleu,

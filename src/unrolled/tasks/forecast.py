@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import DataSpec, ForecastingSpec, TrainSpec
 from unrolled.data.frequency import calendar_cycles, default_season
 from unrolled.data.panel import Columns, Panel
 from unrolled.data.stamps import names_of
@@ -19,13 +20,7 @@ from unrolled.data.windows import static_size as size_of_static
 from unrolled.errors import ConfigError, DataError
 from unrolled.forecast_options import ForecastOptions
 from unrolled.runtime.forecaster_model import ForecastModel
-from unrolled.spec import (
-    DataSpec,
-    ForecasterSpec,
-    ForecastingSpec,
-    RecurrentSpec,
-    TrainSpec,
-)
+from unrolled.spec import ForecasterSpec, RecurrentSpec
 from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.forecast_data import (
     Material,

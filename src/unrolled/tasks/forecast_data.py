@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.config import TrainSpec
 from unrolled.data.panel import Panel, Series
 from unrolled.data.windows import Place, Ready, ready
 from unrolled.errors import DataError
 from unrolled.forecast_options import ForecastOptions
 from unrolled.runtime.forecaster_model import rolling
-from unrolled.spec import ForecasterSpec, TrainSpec
+from unrolled.spec import ForecasterSpec
 from unrolled.tasks.base import Plan, Run
 
 MOST_CATEGORIES = 1000

@@ -20,8 +20,6 @@ from unrolled.train.forecast_metrics import (
     naive_errors,
 )
 
-INNER = ("scaled_crps",)
-
 
 def evaluate_forecaster(
     model: ForecastModel,

@@ -16,7 +16,7 @@ class Forecaster(Estimator):
 
     A frame is long, a row a stamp of a series: pandas, polars, pyarrow, or a mapping of columns.
     Parameters are those of `unrolled.forecast_options.ForecastOptions` and
-    `unrolled.spec.TrainSpec`. After `fit`: `model_` (the runtime model), `artifact_`.
+    `unrolled.config.TrainSpec`. After `fit`: `model_` (the runtime model), `artifact_`.
     """
 
     task = "forecast"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import DataSpec, GenerationSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import buckets, pad
 from unrolled.data.items import Corpus
 from unrolled.data.split import split as split_keys
@@ -21,14 +22,7 @@ from unrolled.data.vocab import BOS, EOS, PAD, Vocabulary
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import GenerateOptions, recurrent_spec, resolve_tokens
 from unrolled.runtime.generator_model import GeneratorModel
-from unrolled.spec import (
-    DataSpec,
-    GenerationSpec,
-    GeneratorSpec,
-    SequenceKind,
-    TrainSpec,
-    VocabularySpec,
-)
+from unrolled.spec import GeneratorSpec, SequenceKind
 from unrolled.tasks.base import Plan, Run, cut, execute, hash_texts
 from unrolled.tasks.measure_generator import (
     frame_metrics,

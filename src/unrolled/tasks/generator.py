@@ -19,8 +19,8 @@ class Generator(Estimator):
     """Autoregressive estimator: `fit(X)`, `generate(prompt)`, `recommend(history)`.
 
     X is one text, a list of lists of items, or a list of arrays [T, I] of 0 and 1. Parameters are
-    those of `unrolled.options.GenerateOptions` and `unrolled.spec.TrainSpec`. After `fit`: `model_`
-    (the runtime model), `artifact_`.
+    those of `unrolled.options.GenerateOptions` and `unrolled.config.TrainSpec`. After `fit`:
+    `model_` (the runtime model), `artifact_`.
     """
 
     task = "generate"

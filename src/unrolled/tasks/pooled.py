@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.config import DataSpec, FramesSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import Batch, buckets, pad
 from unrolled.data.examples import Examples
 from unrolled.data.moments import Moments
@@ -20,16 +21,7 @@ from unrolled.data.tagging import pad_frames
 from unrolled.data.vocab import Vocabulary, suggest_tokens
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import PooledOptions, recurrent_spec, resolve_tokens
-from unrolled.spec import (
-    AttentionSpec,
-    ClassifierSpec,
-    DataSpec,
-    FramesSpec,
-    RecurrentSpec,
-    RegressorSpec,
-    TrainSpec,
-    VocabularySpec,
-)
+from unrolled.spec import AttentionSpec, ClassifierSpec, RecurrentSpec, RegressorSpec
 from unrolled.tasks.base import Plan, Run, hide_tokens
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from unrolled.config import DataSpec, LabelsSpec
 from unrolled.data.examples import format_of
 from unrolled.data.shards import shard_paths
 from unrolled.options import ClassifyOptions, PooledOptions, RegressOptions
-from unrolled.spec import DataSpec, LabelsSpec
 from unrolled.tasks.pooled import data_spec
 from unrolled.tasks.regress import target_names
 

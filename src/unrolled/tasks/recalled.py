@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
+from unrolled.config import DataSpec, ModelConfig
 from unrolled.errors import ConfigError
 from unrolled.options import OPTIONS, PooledOptions, TagOptions
-from unrolled.spec import GATES, DataSpec, ModelConfig, RecurrentSpec, TaggerSpec, TranslatorSpec
+from unrolled.spec import GATES, RecurrentSpec, TaggerSpec, TranslatorSpec
 
 
 def options_of(config: ModelConfig) -> Any:

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.artifact import Artifact
+from unrolled.config import DataSpec, TrainSpec
 from unrolled.data.examples import Examples
 from unrolled.data.moments import Moments
 from unrolled.data.shards import Shards, Source
 from unrolled.errors import DataError
 from unrolled.options import RegressOptions
 from unrolled.runtime.model import RegressorModel
-from unrolled.spec import DataSpec, RegressorSpec, TrainSpec
+from unrolled.spec import RegressorSpec
 from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.evaluate import evaluate_regressor
 from unrolled.tasks.pooled import (

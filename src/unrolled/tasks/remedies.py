@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from unrolled.spec import TrainSpec
+from unrolled.config import TrainSpec
 from unrolled.tasks.compare import differs, setting_of
 from unrolled.tasks.trials import Bench, Trial, run_trial
 

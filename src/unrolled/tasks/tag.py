@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import DataSpec, TaggingSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import buckets
 from unrolled.data.schemes import Legal, legal
 from unrolled.data.sequences import Sequences
@@ -21,15 +22,7 @@ from unrolled.data.vocab import UNK, LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError
 from unrolled.options import TagOptions, recurrent_spec
 from unrolled.runtime.tagger_model import TaggerModel
-from unrolled.spec import (
-    CharacterSpec,
-    DataSpec,
-    RecurrentSpec,
-    TaggerSpec,
-    TaggingSpec,
-    TrainSpec,
-    VocabularySpec,
-)
+from unrolled.spec import CharacterSpec, RecurrentSpec, TaggerSpec
 from unrolled.tasks.base import Plan, Run, cut, execute
 from unrolled.tasks.evaluate import evaluate_tagger
 from unrolled.tasks.tag_data import (

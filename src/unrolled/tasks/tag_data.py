@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.config import TaggingSpec, VocabularySpec
 from unrolled.data.schemes import detect, first_illegal, legal
 from unrolled.data.sequences import Sequences
 from unrolled.data.source import file_hash
@@ -17,7 +18,7 @@ from unrolled.data.vectors import Vectors, read_vectors
 from unrolled.data.vocab import SPECIALS, LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import TagOptions
-from unrolled.spec import Scheme, TaggerSpec, TaggingSpec, VocabularySpec
+from unrolled.spec import Scheme, TaggerSpec
 from unrolled.tasks.base import Plan, Run, hash_texts
 
 # Above this share of sequences that break a scheme's rules, the tags are taken to be in another.

@@ -26,7 +26,7 @@ class Tagger(Estimator):
     A sentence is a list of words, or a text that is split at white space; a sequence of frames is
     an array [T, I]. Tags are a list each. X may be a data frame whose columns `words` and `column`
     (where that is `auto`: tags), and the one that `intent` names, hold the lists. Parameters are
-    those of `unrolled.options.TagOptions` and `unrolled.spec.TrainSpec`. After `fit`: `tags_`,
+    those of `unrolled.options.TagOptions` and `unrolled.config.TrainSpec`. After `fit`: `tags_`,
     `intents_`, `model_` (the runtime model), `artifact_`.
     """
 

@@ -13,19 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from unrolled.artifact import Artifact
+from unrolled.config import DataSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import Batch, buckets, translation_batch
 from unrolled.data.split import split as split_keys
 from unrolled.data.vocab import Vocabulary, suggest_tokens
 from unrolled.errors import DataError
 from unrolled.options import TranslateOptions, recurrent_spec, resolve_tokens
 from unrolled.runtime.model import TranslatorModel
-from unrolled.spec import (
-    AttentionSpec,
-    DataSpec,
-    TrainSpec,
-    TranslatorSpec,
-    VocabularySpec,
-)
+from unrolled.spec import AttentionSpec, TranslatorSpec
 from unrolled.tasks.base import Estimator, Plan, Run, cut, execute, hash_texts, hide_tokens
 from unrolled.tasks.evaluate import evaluate_translator
 from unrolled.tasks.inputs import Values, check_lengths, read_texts, second
@@ -263,8 +258,8 @@ class Translator(Estimator):
 
     Both are sequences, arrays, series, or data frames: of a frame with several columns those named
     by the parameters `source` and `target` are read, and y may be left out. Parameters are those of
-    `unrolled.options.TranslateOptions` and `unrolled.spec.TrainSpec`; `attention=None` leaves only
-    the fixed context vector. After `fit`: `model_` (the runtime model) and `artifact_`.
+    `unrolled.options.TranslateOptions` and `unrolled.config.TrainSpec`; `attention=None` leaves
+    only the fixed context vector. After `fit`: `model_` (the runtime model) and `artifact_`.
     """
 
     task = "translate"

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from unrolled.artifact import Artifact
+from unrolled.config import DataSpec, TrainSpec
 from unrolled.data.examples import Examples, read_examples
 from unrolled.data.read import read_pairs, texts
 from unrolled.data.sequences import Sequences, read_sequences
@@ -27,7 +28,7 @@ from unrolled.options import (
     TranslateOptions,
 )
 from unrolled.runtime.model import from_artifact
-from unrolled.spec import ClassifierSpec, DataSpec, NetworkSpec, RegressorSpec, TrainSpec
+from unrolled.spec import ClassifierSpec, NetworkSpec, RegressorSpec
 from unrolled.tasks import classify, regress, tag, translate
 from unrolled.tasks.base import Run
 from unrolled.tasks.evaluate import Labelled, answers, evaluate_examples

@@ -10,10 +10,8 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unrolled.artifact import write_files
+from unrolled.config import TrainSpec
 from unrolled.data.batch import Batch
 from unrolled.errors import TrainingError
-from unrolled.spec import TrainSpec
 from unrolled.train import checkpoint, schedule
 from unrolled.train.checkpoint import LAST, Counters
+from unrolled.train.signals import caught_signals
 
 Weights = dict[str, NDArray[Any]]
 
@@ -128,7 +127,7 @@ def fit(
     try:
         for watcher in watchers:
             watcher.begin(spec.epochs, run.at)
-        with _signals() as caught:
+        with caught_signals() as caught:
             while not run.finished():
                 if not _epoch(run, watchers, caught):
                     break
@@ -394,29 +393,6 @@ def _diagnosis(run: _Run, what: str, step: int) -> str:
         parts.append(f"the model and checkpoint of epoch {run.at.epoch} are kept in {run.folder}")
     parts.append("try a lower lr, or a lower clip_norm")
     return "; ".join(parts)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM while the loop runs, so that it stops between two steps.
-
-    Outside the main thread Python lets no one set handlers; the run then keeps those in force.
-    """
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-
-    try:
-        old = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:
-        yield caught
-        return
-    try:
-        yield caught
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def epoch_generator(seed: int, epoch: int) -> np.random.Generator:

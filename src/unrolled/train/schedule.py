@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from unrolled.spec import TrainSpec
+from unrolled.config import TrainSpec
 
 
 def learning_rate(spec: TrainSpec, share: float, plateau: float) -> float:
