@@ -74,6 +74,7 @@ def command(
     Example: unrolled explain model/ "some text" --out report.html
     """
     from unrolled.cli import forecasting
+    from unrolled.cli.flags import check_flags, need
     from unrolled.cli.inputs import chosen_inputs, nearest_inputs
     from unrolled.explain.explaining import explain
     from unrolled.explain.report import write_report
@@ -84,6 +85,9 @@ def command(
     if not texts and data is None:
         raise click.UsageError("Missing argument 'TEXTS...'.")
     loaded = load(model)
+    check_flags(loaded.config)
+    if unit is None:
+        need("--data", ("--format", "--rows"), "a file with the inputs to explain")
     if isinstance(loaded, ForecastModel):
         history = _history(Path(model))
         forecasting.explain(loaded, Path(model), texts, out, level, history, as_json=as_json)

@@ -41,6 +41,8 @@ def captioned_examples(
         zip(things.inputs, model.caption(things.inputs, beam=beam), strict=True)
     ):
         parts = list(given) if kind == "attributes" else _numbered(given)
+        if kind != "attributes" and best.alignment is not None:
+            parts = list(best.parts)
         example: dict[str, Any] = {
             "word": ", ".join(given) if kind == "attributes" else f"row {things.rows[i]}",
             "predicted": best.text,
