@@ -27,7 +27,7 @@ def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> No
 
     Example: unrolled train generate corpus.txt --tokens char --out model/
     """
-    from unrolled.data.items import read_binary_frames, read_items
+    from unrolled.data.items import read_binary_frames, read_items, shape_of
     from unrolled.data.streams import file_lines
     from unrolled.tasks.generate import train_sequences, train_text
 
@@ -51,16 +51,6 @@ def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> No
             run=run,
         )
     report_fitted(fitted, rest)
-
-
-def shape_of(path: str, kind: str | None) -> str:
-    """Return what a file holds by its format or ending: "text", "items" or "frames"."""
-    known = {"txt": "text", "jsonl": "items", "ndjson": "items", "npz": "frames"}
-    if kind is not None:
-        if kind not in known:
-            raise ConfigError(f"unknown format {kind!r}; one of: {', '.join(known)}")
-        return known[kind]
-    return known.get(path.rpartition(".")[2].lower(), "text")
 
 
 def predict(
@@ -134,6 +124,8 @@ def evaluate(model: GeneratorModel, data: str, kind: str | None) -> dict[str, An
 
 def _check_shape(model: GeneratorModel, data: str, kind: str | None) -> str:
     """Return what the file holds; ConfigError where the model reads something else."""
+    from unrolled.data.items import shape_of
+
     shape = shape_of(data, kind)
     if shape != model.kind:
         raise ConfigError(f"{data}: the model reads {model.kind}, the file holds {shape}")
