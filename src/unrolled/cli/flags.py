@@ -9,6 +9,12 @@ from unrolled.config import ModelConfig
 from unrolled.errors import ConfigError
 from unrolled.spec import TaggerSpec
 
+# What explain asks of every task.
+EXPLAIN = (
+    "--methods --target --how --seed --data --format --rows --out --png --figures --json --quiet"
+)
+# What every folder can be exported by, and what reads labelled data beside it.
+EXPORT, CHECK = "--to --precision --out --overwrite --json --quiet", "--check --format"
 # What a model reads decides too: frames of numbers have no column of texts, items are not drawn.
 FLAGS: dict[str, dict[str, str]] = {
     "predict": {
@@ -41,40 +47,32 @@ FLAGS: dict[str, dict[str, str]] = {
         "generate frames": "--format --json",
     },
     "explain": {
-        **dict.fromkeys(
-            ("classify", "classify frames", "regress", "regress frames", "tag", "tag frames"),
-            "--methods --target --how --seed --unit --data --format --rows --out --png --figures "
-            "--json --quiet",
-        ),
-        "translate": "--methods --target --how --seed --unit --data --format --rows --out --png "
-        "--figures --beam --json --quiet",
-        "caption": "--out --beam --json --quiet",
-        "forecast": "--level --out --json --quiet",
-        "generate text": "--out --json --quiet",
-        "generate items": "--out --json --quiet",
-        "generate frames": "--out --json --quiet",
+        "classify": f"{EXPLAIN} --unit",
+        "classify frames": f"{EXPLAIN} --unit",
+        "regress": f"{EXPLAIN} --unit",
+        "regress frames": f"{EXPLAIN} --unit",
+        "translate": f"{EXPLAIN} --unit --beam",
+        "tag": f"{EXPLAIN} --unit",
+        "tag frames": f"{EXPLAIN} --unit",
+        "caption": f"{EXPLAIN} --beam",
+        "forecast": f"{EXPLAIN} --unit --level",
+        "generate text": f"{EXPLAIN} --unit",
+        "generate items": f"{EXPLAIN} --unit",
+        "generate frames": f"{EXPLAIN} --unit",
     },
     "export": {
-        "classify": "--to --precision --out --seed --check --format --source --target "
-        "--overwrite --json --quiet",
-        "classify frames": "--to --precision --out --seed --check --format --target "
-        "--overwrite --json --quiet",
-        "regress": "--to --precision --out --seed --check --format --source --target "
-        "--overwrite --json --quiet",
-        "regress frames": "--to --precision --out --seed --check --format --target "
-        "--overwrite --json --quiet",
-        "translate": "--to --precision --out --seed --check --format --source --target --beam "
-        "--overwrite --json --quiet",
-        "tag": "--to --precision --out --seed --check --format --source --target "
-        "--overwrite --json --quiet",
-        "tag frames": "--to --precision --out --seed --check --format --target "
-        "--overwrite --json --quiet",
-        "caption": "--to --precision --out --seed --check --format --source --target --beam "
-        "--overwrite --json --quiet",
-        "forecast": "--to --precision --out --check --format --overwrite --json --quiet",
-        "generate text": "--to --precision --out --overwrite --json --quiet",
-        "generate items": "--to --precision --out --overwrite --json --quiet",
-        "generate frames": "--to --precision --out --overwrite --json --quiet",
+        "classify": f"{EXPORT} {CHECK} --source --target --seed",
+        "classify frames": f"{EXPORT} {CHECK} --target --seed",
+        "regress": f"{EXPORT} {CHECK} --source --target --seed",
+        "regress frames": f"{EXPORT} {CHECK} --target --seed",
+        "translate": f"{EXPORT} {CHECK} --source --target --beam --seed",
+        "tag": f"{EXPORT} {CHECK} --source --target --seed",
+        "tag frames": f"{EXPORT} {CHECK} --target --seed",
+        "caption": f"{EXPORT} {CHECK} --source --target --beam --seed",
+        "forecast": f"{EXPORT} {CHECK}",
+        "generate text": EXPORT,
+        "generate items": EXPORT,
+        "generate frames": EXPORT,
     },
 }
 

@@ -74,7 +74,7 @@ def predict(
     from unrolled.data.source import STDIN, read_text
 
     if kind is not None:
-        _check_shape(model, data, kind)
+        check_shape(model, data, kind)
     if model.kind == "items":
         for history in read_items(data, model.generation.items).sequences:
             found = model.recommend(history, n_best)
@@ -110,7 +110,7 @@ def evaluate(model: GeneratorModel, data: str, kind: str | None) -> dict[str, An
     from unrolled.data.vocab import Vocabulary
     from unrolled.tasks import measure_generator as measure
 
-    shape = _check_shape(model, data, kind)
+    shape = check_shape(model, data, kind)
     if shape == "frames":
         return measure.frame_metrics(model, read_binary_frames(data))
     if shape == "items":
@@ -122,7 +122,7 @@ def evaluate(model: GeneratorModel, data: str, kind: str | None) -> dict[str, An
     return measure.stream_metrics(model, ids)
 
 
-def _check_shape(model: GeneratorModel, data: str, kind: str | None) -> str:
+def check_shape(model: GeneratorModel, data: str, kind: str | None) -> str:
     """Return what the file holds; ConfigError where the model reads something else."""
     from unrolled.data.items import shape_of
 

@@ -65,6 +65,16 @@ class Alignment(Struct, frozen=True, kw_only=True):
     overview: str
 
 
+class Words(Struct, frozen=True, kw_only=True):
+    """What each step did for each written unit: the fall of its log-probability without the step.
+
+    `values` [T, S] in nats has a row for each of `written`, those before it given.
+    """
+
+    values: tuple[Numbers, ...]
+    written: tuple[str, ...]
+
+
 class Gate(Struct, frozen=True, kw_only=True):
     """Activity of a gate: its mean at each step and of each unit, and how often it saturates.
 
@@ -119,7 +129,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     """Why a model gave an answer, and how far each method may be trusted with saying so.
 
     `score` is that of `answer` given all `steps`, in `quantity`, and `score_of_nothing` without
-    any. Steps leave by `how`. What was not asked for is None or empty.
+    any. Steps leave by `how`. What was not asked for is None or empty. `name` is what the input is
+    called where its steps do not say it; those of a `series` are places in time.
     """
 
     answer: str
@@ -131,8 +142,11 @@ class Explanation(Struct, frozen=True, kw_only=True):
     seed: int
     attributions: tuple[Attribution, ...] = ()
     alignment: Alignment | None = None
+    words: Words | None = None
     states: tuple[LayerStates, ...] = ()
     memory: Memory | None = None
+    name: str = ""
+    series: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as plain lists, numbers and texts."""

@@ -29,6 +29,11 @@ DELETION_READING = (
     "The further a line rises, the more the answer lost. 90 % of random orders lie in the grey"
     " area; 'highest' should keep to its upper edge or above, 'lowest' to its lower edge."
 )
+WORDS_READING = (
+    "A row is a unit that was written, those before it given; a column is a part of the input. The"
+    " stronger the colour, the more the unit's log-probability moves when that part alone is gone:"
+    " one colour where it falls, the other where it rises. The most is {most:.3g}."
+)
 CAPTION = "Mean fall of the {unit} as steps go, and the verdict of each method's test"
 GATES = (
     "Gates are numbers from 0 (closed) to 1 (open). The forget gate of an LSTM and the update gate"
@@ -72,7 +77,7 @@ def _panels(found: Sequence[Explanation], body: object) -> str:
 
 
 def _heading(found: Explanation) -> str:
-    whole = "".join(join(found.steps[:MOST_HEADING]))
+    whole = found.name or "".join(join(found.steps[:MOST_HEADING]))
     return whole if len(whole) <= MOST_HEADING else whole[: MOST_HEADING - 1] + "…"
 
 
@@ -89,8 +94,28 @@ def _attributed(found: Explanation) -> str:
     return (
         page.paragraph(said)
         + page.table(CAPTION.format(unit=found.quantity), header, rows)
+        + _by_word(found)
         + "".join(parts)
     )
+
+
+def _by_word(found: Explanation) -> str:
+    """Return the grid of written units by steps, where there is one."""
+    if found.words is None:
+        return ""
+    values, written = found.words.values, found.words.written
+    most = max(abs(value) for row in values for value in row)
+    rows = [f"{shown(unit)} ({t})" for t, unit in enumerate(written, start=1)]
+    grid = signed_grid(
+        values,
+        rows,
+        found.steps,
+        row_title="written",
+        column_title="part of the input",
+        description=f"What {len(found.steps)} parts did for each of {len(written)} written units",
+    )
+    reading = WORDS_READING.format(most=most)
+    return page.figure("What each part did for each word [nats]", grid, reading, scrolls=True)
 
 
 def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
@@ -104,7 +129,7 @@ def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
 def _method(found: Explanation, each: Attribution) -> str:
     assert each.deletion is not None
     title = f"{each.title} [{each.unit.partition(' [')[2].rstrip(']') or each.unit}]"
-    if len(found.steps) <= MOST_READ:
+    if len(found.steps) <= MOST_READ and not found.series:
         most = max(map(abs, each.values))
         reading = TEXT_READING.format(what=each.reading, most=most, unit=each.unit)
         picture = page.figure(title, page.signed_text(found.steps, each.values), reading)

@@ -22,7 +22,7 @@ from unrolled.runtime.heads import last_layer
 from unrolled.runtime.networks import bridge, split_states
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.rows import to_rows, to_state
-from unrolled.runtime.weights import Array, Linear, Weights, part_of_model, take, under
+from unrolled.runtime.weights import Array, Linear, Weights, kept, part_of_model, take, under
 from unrolled.spec import ForecasterSpec, Precision
 from unrolled.validation import check_network, final_sizes
 
@@ -47,6 +47,7 @@ class ForecasterNetwork:
         self.decoder: Recurrent | None = None
         if spec.decoder in ("linear", "mlp"):
             self.head = _Head(spec, weights)
+            self.weights = kept(weights, recurrent=self.recurrent)
             return
         stack = spec.recurrent
         if spec.decoder_recurrent is not None:
@@ -55,6 +56,10 @@ class ForecasterNetwork:
             with part_of_model("decoder"):
                 self.decoder = Recurrent(stack, under(weights, "decoder"), precision=precision)
         self.output = Linear(weights, "output", stack.output_size, spec.num_outputs)
+        layers = {"recurrent": self.recurrent}
+        if self.decoder is not None:
+            layers["decoder"] = self.decoder
+        self.weights = kept(weights, **layers)
 
     def outputs(self, batch: WindowBatch) -> Array:
         """Return what the network says of each step of the horizon, [N, H, O].
@@ -62,9 +67,9 @@ class ForecasterNetwork:
         Autoregressive: of each step of a window that spans the horizon (`teacher`), [N, T, O].
         """
         if self.spec.decoder == "autoregressive":
-            y, _ = self.recurrent(self._read(batch, shifted=True), lengths=batch.lengths)
+            y, _ = self.recurrent(self.read(batch, shifted=True), lengths=batch.lengths)
             return self.output(y)
-        _, state = self.recurrent(self._read(batch), lengths=batch.lengths)
+        _, state = self.recurrent(self.read(batch), lengths=batch.lengths)
         return self.decode(state, batch)
 
     def decode(self, state: Any, batch: WindowBatch) -> Array:
@@ -98,7 +103,7 @@ class ForecasterNetwork:
         if self.spec.decoder != "autoregressive":
             outputs = self.outputs(batch)
             return self._say(outputs, batch.base.astype(np.float64), batch.location, batch.scale)
-        x = self._read(batch, shifted=True)
+        x = self.read(batch, shifted=True)
         _, state = self.recurrent(x, lengths=batch.lengths)
         return self.draw(state, batch, names=names, samples=samples, seed=seed)
 
@@ -150,7 +155,8 @@ class ForecasterNetwork:
             shares=self.spec.quantiles,
         )
 
-    def _read(self, batch: WindowBatch, *, shifted: bool = False) -> Array:
+    def read(self, batch: WindowBatch, *, shifted: bool = False) -> Array:
+        """Return what the stack reads of windows [N, T, I]; `shifted`: the value a step before."""
         y, observed = batch.y, batch.observed
         if shifted:
             y, observed = (
