@@ -147,10 +147,9 @@ def arguments(verb: str, kind: str, root: Path) -> list[object]:
             if ("--check" in FLAGS[verb][kind])
             else [*given, "--precision", "int8", "--out", "low"]
         )
-    if verb == "explain" and kind in TEXTS:
-        return [*given, TEXTS[kind]]
-    if verb == "explain" and "--data" in FLAGS[verb][kind]:
-        return [*given, "--data", root / DATA[kind]]
+    if verb == "explain":
+        given += ["--methods", "occlusion"]
+        return [*given, TEXTS[kind]] if kind in TEXTS else [*given, "--data", root / DATA[kind]]
     return [*given, root / DATA[kind]]
 
 
@@ -216,7 +215,7 @@ def test_flags_that_apply_change_what_comes_out(verb, kind, root, run, tmp_path)
         beside = BESIDE.get((verb, flag), ())
         if beside:
             wanted = (*beside, root / DATA[kind]) if beside == ("--data",) else beside
-            base = [*(given[:2] if wanted is not beside else given), *wanted]
+            base = [*(given[:4] if wanted is not beside else given), *wanted]
         if flag == "--quiet" and not plain[2]:
             continue
         if flag == "--overwrite":

@@ -278,6 +278,20 @@ def test_the_steps_that_a_forecast_hangs_on_are_found(method: str) -> None:
     assert ranked(later, method)[0] == later.steps[-1]
 
 
+def test_a_step_that_lowers_a_forecast_matters_as_much() -> None:
+    """What is added up are 3, -2 and 1, never below 0: without the -2 the sum of 2 is 4."""
+    given = series(30, promo=lambda k, t: {19: 3.0, 21: -2.0, 26: 1.0}.get(t, 0.0))
+    found = planted_forecaster().explain(given, "occlusion")
+    (each,) = found.attributions
+    unit = each.values[found.steps.index("2024-01-02 02:00:00")]
+    parts = {t: v / unit for t, v in zip(found.steps, each.values, strict=True) if abs(v) > 1e-6}
+    assert list(parts.values()) == pytest.approx([1, -2, 1])
+    assert each.deletion.verdict == "trust"
+    assert each.deletion.top[1] == pytest.approx(found.score - 2 * unit)
+    assert all(score <= found.score + 1e-9 for score in each.deletion.bottom)
+    assert " moves by " in each.deletion.sentence
+
+
 def test_the_covariate_that_a_forecast_hangs_on_is_found() -> None:
     given = series(30, promo=lambda k, t: {21: 2.0, 26: 1.0}.get(t, 0.0))
     model = planted_forecaster()

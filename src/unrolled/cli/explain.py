@@ -108,7 +108,7 @@ def command(
             each |= {name: one.to_dict() for name, one in found.items()}
         write_json(plain)
     else:
-        sys.stdout.writelines(f"{e['predicted']}\n" for e in shown.examples)
+        sys.stdout.writelines(f"{e['predicted']}\n" for e in shown.examples if "predicted" in e)
     say(f"the report is in {out}", quiet=quiet)
 
 

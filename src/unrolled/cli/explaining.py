@@ -85,9 +85,6 @@ def _forecasts(
     panel = found[0].panel
     panel = replace(panel, series=tuple(panel.series[each.which] for each in found))
     examples = forecast_examples(model, panel, level=level)
-    for example in examples:
-        values = ", ".join(f"{value:.4g}" for value in example["forecast"])
-        example["predicted"] = f"{example['name']}: {values}"
     return Shown(examples, found if rows is not None else found[:MOST_EXPLAINED])
 
 

@@ -93,6 +93,7 @@ def explain(
         memory=memory_of(subject, way, seed=seed) if "memory" in chosen else None,
         name=subject.name,
         series=subject.series,
+        either_way=subject.either_way,
     )
 
 

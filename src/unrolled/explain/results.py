@@ -17,7 +17,8 @@ class DeletionTest(Struct, frozen=True, kw_only=True):
 
     `top`, `bottom` and `random` are the scores after the first `ks` steps are gone: those that the
     explanation ranks highest, those it ranks lowest, and the mean over random orders, of which 90 %
-    lie from `random_low` to `random_high`. An area is the mean fall of the score over k > 0;
+    lie from `random_low` to `random_high`. Where the score may go either way, they are what it was
+    at first less how far it moved. An area is the mean fall of the score over k > 0;
     `above_random` is the share of random orders whose area is not above `area_top`, `by_chance`
     the share whose area is not below it.
     """
@@ -130,7 +131,9 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
     `score` is that of `answer` given all `steps`, in `quantity`, and `score_of_nothing` without
     any. Steps leave by `how`. What was not asked for is None or empty. `name` is what the input is
-    called where its steps do not say it; those of a `series` are places in time.
+    called where its steps do not say it; those of a `series` are places in time. Where
+    the score is a value that may go `either_way`, methods rank by size and their tests watch how
+    far it moves.
     """
 
     answer: str
@@ -147,6 +150,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     memory: Memory | None = None
     name: str = ""
     series: bool = False
+    either_way: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as plain lists, numbers and texts."""

@@ -34,7 +34,7 @@ WORDS_READING = (
     " stronger the colour, the more the unit's log-probability moves when that part alone is gone:"
     " one colour where it falls, the other where it rises. The most is {most:.3g}."
 )
-CAPTION = "Mean fall of the {unit} as steps go, and the verdict of each method's test"
+CAPTION = "Mean {move} of the {unit} as steps go, and the verdict of each method's test"
 GATES = (
     "Gates are numbers from 0 (closed) to 1 (open). The forget gate of an LSTM and the update gate"
     " of a GRU say how much of the last state is kept; a unit's time constant is after how many"
@@ -93,7 +93,7 @@ def _attributed(found: Explanation) -> str:
     parts = [_method(found, each) for each in found.attributions]
     return (
         page.paragraph(said)
-        + page.table(CAPTION.format(unit=found.quantity), header, rows)
+        + page.table(CAPTION.format(move=_move(found), unit=found.quantity), header, rows)
         + _by_word(found)
         + "".join(parts)
     )
@@ -120,8 +120,9 @@ def _by_word(found: Explanation) -> str:
 
 def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
     assert each.deletion is not None
-    order = np.argsort(-np.array(each.values), kind="stable")[:MOST_NAMED]
-    named = ", ".join(f"{shown(found.steps[t])}\u00a0({t + 1})" for t in order)
+    size = np.abs(each.values) if found.either_way else np.array(each.values)
+    order = np.argsort(-size, kind="stable")[:MOST_NAMED]
+    named = ", ".join(f"{_step(found, t)}\u00a0({t + 1})" for t in order)
     test = each.deletion
     return each.title, test.verdict, round(test.area_top, 3), round(test.area_random, 3), named
 
@@ -148,18 +149,24 @@ def _method(found: Explanation, each: Attribution) -> str:
         details = page.details(
             "The method in numbers", page.table(each.title, ("", "Value"), named)
         )
-    values = [
-        (t + 1, shown(step), float(value))
-        for t, (step, value) in enumerate(zip(found.steps, each.values, strict=True))
-    ]
+    values = [(t + 1, _step(found, t), float(value)) for t, value in enumerate(each.values)]
     numbers = page.details(
         "Every step in numbers", page.table(each.title, ("Place", "Step", each.unit), values)
     )
-    test = page.paragraph(each.deletion.sentence) + _deleted(each.deletion, found.quantity)
+    test = page.paragraph(each.deletion.sentence) + _deleted(each.deletion, found)
     return page.subheading(each.title) + page.beside(picture + details + numbers, test)
 
 
-def _deleted(test: DeletionTest, quantity: str) -> str:
+def _step(found: Explanation, t: int) -> str:
+    return found.steps[t] if found.series else shown(found.steps[t])
+
+
+def _move(found: Explanation) -> str:
+    return "change" if found.either_way else "fall"
+
+
+def _deleted(test: DeletionTest, found: Explanation) -> str:
+    quantity, move = found.quantity, _move(found)
     if len(test.ks) < 2:
         return ""
     full = test.top[0]
@@ -173,8 +180,8 @@ def _deleted(test: DeletionTest, quantity: str) -> str:
     picture = svg.line_chart(
         lines,
         x_title="steps gone",
-        y_title=f"fall of the {quantity}",
-        description=f"Fall of the {quantity} as steps go. {test.sentence}",
+        y_title=f"{move} of the {quantity}",
+        description=f"{move.capitalize()} of the {quantity} as steps go. {test.sentence}",
         band=[(float(k), full - high, full - low) for k, low, high in ends],
     )
     return page.figure(f"Deletion test, {quantity} by steps gone", picture, DELETION_READING)

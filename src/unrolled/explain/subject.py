@@ -51,7 +51,8 @@ class Subject:
     reads the steps and `read` [S, I] what it reads, after `before` [B, I] that is no step of the
     input; None where parts are read at once. `differentiable` needs torch, and is None where the
     score has no slope. `name` is what the input is called where its steps do not say it; `series`
-    that steps are places in time rather than units of a text.
+    that steps are places in time rather than units of a text; `either_way` that a score is a value
+    which matters as much where it rises as where it falls.
     """
 
     steps: tuple[str, ...]
@@ -69,6 +70,7 @@ class Subject:
     before: Array | None = None
     name: str = ""
     series: bool = False
+    either_way: bool = False
 
     @property
     def how(self) -> How:

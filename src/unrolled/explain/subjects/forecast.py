@@ -135,10 +135,11 @@ def subject(model: ForecastModel, data: Any, target: str | None) -> Subject:
         "answer": f"mean of the next {model.horizon} values" if at is None else f"value of {told}",
         "quantity": f"forecast [unit of {model.config.data.target}]",
         "removable": False,
+        "either_way": True,
         "name": str(window.id) or model.config.data.target,
     }
     if by_covariates:
-        return _by_covariates(window, common)
+        return _by_covariates(window, {**common, "name": f"{common['name']}, {COVARIATES}"})
 
     def score(keep: Mask, how: How) -> Array:
         return window.values(window.masked(keep))
