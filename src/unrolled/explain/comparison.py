@@ -21,15 +21,13 @@ READING = (
 NOTES = (
     "Quality is measured on data that no run saw or chose by. Memory is the lag from which less"
     " than a tenth is left of a pull at the last state, in the last epoch of training; >= where"
-    " more is left everywhere, - where no stack was watched. Speeds are of this machine as it was"
-    " during the comparison."
+    " more is left everywhere. Speeds are of this machine as it was during the comparison."
 )
 
 
 def _row(setting: Setting) -> tuple[str, ...]:
     spread = "" if setting.deviation is None else f" ± {setting.deviation:.4f}"
     memory = f">= {setting.longest}" if setting.memory is None else f"{setting.memory:.0f}"
-    memory = memory if setting.longest else "-"
     return (
         setting.name,
         str(setting.hidden_size),

@@ -41,8 +41,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     `quality` is the task's metric on data that no choice was made by. `memory` is the lag from
     which less than a tenth is left of a pull at the last state, None where that is never so within
-    `longest` steps; of several stacks and directions the farthest reaching. No stack was watched
-    where `longest` is 0. `sequences_a_second` counts what the task's data is counted in.
+    `longest` steps; of several stacks and directions the farthest reaching.
+    `sequences_a_second` counts what the task's data is counted in.
     """
 
     name: str
