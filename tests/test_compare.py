@@ -257,6 +257,17 @@ def test_a_forecast_is_measured_on_what_no_run_saw():
     assert found["mae"] == pytest.approx(np.mean(errors), rel=1e-5)
 
 
+def test_short_series_of_a_test_file_are_left_out(tmp_path):
+    path = forecasting.write(tmp_path / "s.csv", forecasting.frame(steps=60))
+    whole, short = forecasting.frame("a", steps=40), forecasting.frame("b", steps=3)
+    mixed = {name: values + short[name] for name, values in whole.items()}
+    test = forecasting.write(tmp_path / "t.csv", mixed)
+    it = prepare(TASKS["forecast"], str(path), options("forecast"), test=str(test))
+    found = run_trial(it, "as is", options("forecast"), tiny.training(epochs=1))
+    assert found.metrics["windows"] == 7
+    assert found.predict_ms > 0
+
+
 def test_the_metric_is_the_datas_own(tmp_path):
     draw = np.random.default_rng(0)
     items = captioning.write_jsonl(

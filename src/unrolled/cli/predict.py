@@ -14,8 +14,12 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
 @click.argument("data", type=click.Path(allow_dash=True))
 @click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
 @click.option("--source", help="Column of the text [default: as in training].")
-@click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
-@click.option("--n-best", type=click.IntRange(1), default=1, show_default=True, help="Answers.")
+@click.option(
+    "--beam", type=click.IntRange(1), default=1, show_default=True, help="Texts: beam width."
+)
+@click.option(
+    "--n-best", type=click.IntRange(1), default=1, show_default=True, help="How many answers."
+)
 @click.option("--column", default="prediction", show_default=True, help="Name of the answer.")
 @click.option("--max-length", type=click.IntRange(1), default=200, help="Generator: units.")
 @click.option("--temperature", type=float, default=1.0, help="Generator: 0 takes the likeliest.")

@@ -115,7 +115,13 @@ def _by_word(found: Explanation) -> str:
         description=f"What {len(found.steps)} parts did for each of {len(written)} written units",
     )
     reading = WORDS_READING.format(most=most)
-    return page.figure("What each part did for each word [nats]", grid, reading, scrolls=True)
+    numbers = [
+        (name, *(round(value, 3) for value in row)) for name, row in zip(rows, values, strict=True)
+    ]
+    header = ("written", *(shown(step) for step in found.steps))
+    return page.figure(
+        "What each part did for each word [nats]", grid, reading, scrolls=True
+    ) + page.details("Each part and word in numbers", page.table("Nats lost", header, numbers))
 
 
 def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:

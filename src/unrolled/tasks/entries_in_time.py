@@ -218,7 +218,8 @@ def _measure_series(model: ForecastModel, part: Told) -> dict[str, Any]:
 
 def _forecast(model: ForecastModel, part: Told) -> int:
     series = model.ready(part.panel, model.horizon)
-    places = [(k, len(each.y) - model.horizon) for k, each in enumerate(series)][:TIMED]
+    ends = part.ends or (1,) * len(series)
+    places = _places(series, ends, model.forecasting.window, model.horizon)[-TIMED:]
     model.forecast(series, places)
     return len(places)
 
