@@ -85,8 +85,8 @@ def _attributed(found: Explanation) -> str:
     gone = "removed" if found.how == "remove" else "replaced by what says nothing"
     said = (
         f"Explained: {found.answer}. Its {found.quantity} is {found.score:.4g} given all"
-        f" {len(found.steps)} steps, and {found.score_of_nothing:.4g} given none. Tested steps are"
-        f" {gone}."
+        f" {len(found.steps)} parts of the input, and {found.score_of_nothing:.4g} given none."
+        f" Tested parts are {gone}."
     )
     rows = [_row(found, each) for each in found.attributions]
     header = ("Method", "Here", "Highest gone", "Random gone", "Ranks highest")
@@ -164,7 +164,9 @@ def _method(found: Explanation, each: Attribution) -> str:
 
 
 def _step(found: Explanation, t: int) -> str:
-    return found.steps[t] if found.series else shown(found.steps[t])
+    """Return a step's name; what is no unit of a text, such as a stamp, keeps its spaces."""
+    step = found.steps[t]
+    return step if " " in step.strip() else shown(step)
 
 
 def _move(found: Explanation) -> str:
