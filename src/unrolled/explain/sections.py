@@ -115,7 +115,7 @@ def _by_word(found: Explanation) -> str:
         description=f"What {len(found.steps)} parts did for each of {len(written)} written units",
     )
     reading = WORDS_READING.format(most=most)
-    numbers = [
+    numbers: list[tuple[str | float, ...]] = [
         (name, *(round(value, 3) for value in row)) for name, row in zip(rows, values, strict=True)
     ]
     header = ("written", *(shown(step) for step in found.steps))
