@@ -38,10 +38,9 @@ class CaptionerNetwork(DecoderNetwork):
         summary = values.sum(axis=1)
         if self.spec.inputs != "attributes":
             summary /= lengths[:, None].astype(summary.dtype)
-        keys = None if self.attention is None else self.attention.precompute(values)
         first = self.start(summary, summary, (self.bridge_h, self.bridge_c))
         fed = summary if self.spec.condition == "every" else None
-        return Memory(values, lengths, keys, first, fed)
+        return self.remember(values, lengths, first, fed)
 
     def _rows(self, source: Array) -> Array:
         if self.spec.inputs == "attributes":

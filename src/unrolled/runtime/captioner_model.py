@@ -140,12 +140,12 @@ class CaptionerModel:
         size = max(1, batch_size // max(1, beam))
         for rows in buckets([len(each) for each in given], batch_size=size):
             source, lengths = batch([given[row] for row in rows])
-            found = decode.search(
+            found = decode.beam(
                 self.network,
                 source,
                 lengths,
-                limit,
-                width=beam,
+                max_length=limit,
+                beam=beam,
                 n_best=n_best,
                 length_penalty=length_penalty,
             )
