@@ -128,10 +128,10 @@ def warning(machine: Machine) -> str:
 def blas_warning(threads: int) -> str:
     """Return a sentence where numpy's matrix products are not held to `threads`, else nothing."""
     info = import_module("threadpoolctl").threadpool_info()
-    found = [each["num_threads"] for each in info if each["user_api"] == "blas"]
-    if found and all(count == threads for count in found):
+    found = {each["num_threads"] for each in info if each["user_api"] == "blas"}
+    if found == {threads}:
         return ""
-    what = ", ".join(map(str, found)) or "an unknown number of"
+    what = ", ".join(map(str, sorted(found))) or "an unknown number of"
     return f"numpy's matrix products have {what} threads where the other sides have {threads}"
 
 
