@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "bindings.h"
+#include "decoder/blocks.h"
 #include "decoder/search.h"
 #include "dispatch.h"
-#include "pool.h"
 
 namespace unrolled {
 namespace {
@@ -33,6 +33,9 @@ void expect(const std::string& name, const A& array, std::initializer_list<int64
   }
   check(same, name + " must be [" + wanted + "]");
 }
+
+// Steps of a memory that one thread projects at once: the matrix is read once for all of them.
+constexpr int64_t kProjected = 128;
 
 Scorer scorer_by_name(const std::string& name) {
   if (name == "none") return Scorer::none;
@@ -117,13 +120,20 @@ class BoundDecoder {
     expect("out", out, {rows, steps, sizes.source_width()});
     check_lengths(lengths, rows, steps, 0);
     const WithoutGil release;
-    Lease lease(static_cast<int>(std::min<int64_t>(num_threads(), rows)));
-    auto work = [&](int worker) {
-      for (int64_t row = worker; row < rows; row += lease.threads())
-        decoder_.project(memory.data() + row * steps * sizes.memory, lengths.data()[row], steps,
-                         out.data() + row * steps * sizes.source_width());
-    };
-    lease.run([](void* f, int worker) { (*static_cast<decltype(work)*>(f))(worker); }, &work);
+    std::vector<const T*> from;
+    std::vector<T*> to;
+    for (int64_t at = 0; at < rows * steps; ++at) {
+      T* const row = out.data() + at * sizes.source_width();
+      if (at % steps < lengths.data()[at / steps]) {
+        from.push_back(memory.data() + at * sizes.memory);
+        to.push_back(row);
+      } else {
+        decoder_.project_nothing(row);
+      }
+    }
+    over_blocks(static_cast<int64_t>(from.size()), kProjected, [&](int64_t first, int64_t count) {
+      decoder_.project(from.data() + first, count, to.data() + first);
+    });
   }
 
   void step(const Numbers& tokens, const std::vector<Out<T>>& h, const std::vector<Out<T>>& c,

@@ -43,21 +43,22 @@ void Decoder<T>::multiply(const Matrix<T>& matrix, const T* x, int64_t x_stride,
 }
 
 template <class T>
-void Decoder<T>::project(const T* memory, int64_t length, int64_t steps, T* out) const {
-  const int64_t width = sizes.source_width();
-  const int64_t copied = sizes.keys_are_memory ? sizes.keys : 0;
-  const int64_t made = stride(source.columns);
-  Scratch scratch;
-  Values<T> products;
-  T* const rows = room(products, std::max<int64_t>(length, 1) * made);
-  if (length > 0)
-    multiply(source, memory, sizes.memory, length, source.bias.data(), 0, rows, made, scratch);
-  for (int64_t s = 0; s < steps; ++s) {
-    T* const row = out + s * width;
-    if (copied > 0 && s < length) std::copy_n(memory + s * sizes.memory, copied, row);
-    if (copied > 0 && s >= length) std::fill_n(row, copied, T(0));
-    std::copy_n(s < length ? rows + s * made : source.bias.data(), source.columns, row + copied);
+void Decoder<T>::project(const T* const* steps, int64_t count, T* const* out) const {
+  const int64_t copied = sizes.keys_are_memory ? sizes.keys : 0, made = stride(source.columns);
+  Values<T> products(static_cast<size_t>(count * made));
+  table->decoder.multiply(source.packed.data(), source.depth, source.columns, steps, count,
+                          source.bias.data(), 0, products.data(), made);
+  for (int64_t i = 0; i < count; ++i) {
+    std::copy_n(steps[i], copied, out[i]);
+    std::copy_n(products.data() + i * made, source.columns, out[i] + copied);
   }
+}
+
+template <class T>
+void Decoder<T>::project_nothing(T* out) const {
+  const int64_t copied = sizes.keys_are_memory ? sizes.keys : 0;
+  std::fill_n(out, copied, T(0));
+  std::copy_n(source.bias.data(), source.columns, out + copied);
 }
 
 template <class T>

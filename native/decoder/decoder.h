@@ -105,8 +105,10 @@ class Decoder {
 
   Matrix<T> pack(const T* data, int64_t depth, int64_t columns, const T* bias) const;
 
-  // P of a row's memory [length, M], and the bias alone past it: [steps, source_width].
-  void project(const T* memory, int64_t length, int64_t steps, T* out) const;
+  // P [source_width] of `count` steps of a memory, each [M].
+  void project(const T* const* steps, int64_t count, T* const* out) const;
+  // P of a step past a row's end, where the memory is zero.
+  void project_nothing(T* out) const;
 
   // Scratch memory of a step, kept by its caller.
   struct Scratch {

@@ -44,6 +44,9 @@ void multiply_row(const T* packed, int64_t depth, int64_t vectors, const T* row,
                                      out + p * width, 0);
 }
 
+// Depth of a panel's part that stays in the first cache while all rows pass by.
+constexpr int64_t kNearDepth = 32768 / (kPanelVectors * kVectorBytes);
+
 // out[i] = in[i] + rows[i] B in whole vectors; `in` may be `out`, and with a stride of 0 one row.
 template <class T>
 void multiply(const T* packed, int64_t depth, int64_t columns, const T* const* rows, int64_t count,
@@ -54,13 +57,20 @@ void multiply(const T* packed, int64_t depth, int64_t columns, const T* const* r
     const int wide = static_cast<int>(vectors - v < kPanelVectors ? vectors - v : kPanelVectors);
     const int most = rows_for(wide);
     const int64_t at = v * kLanes<T>;
-    for (int64_t i = 0; i < count;) {
-      const int64_t rest = count - i, calls = (rest + most - 1) / most;
-      const int taken = static_cast<int>((rest + calls - 1) / calls);
-      tile_for<T, Left::rows>(taken, wide)(rows + i, 0, packed + at * depth, depth,
-                                           in + i * in_stride + at, in_stride,
-                                           out + i * out_stride + at, out_stride);
-      i += taken;
+    for (int64_t k = 0; k < depth; k += kNearDepth) {
+      const int64_t part = depth - k < kNearDepth ? depth - k : kNearDepth;
+      const T* const panel = packed + at * depth + k * wide * kLanes<T>;
+      const T* const before = k == 0 ? in : out;
+      const int64_t stride = k == 0 ? in_stride : out_stride;
+      for (int64_t i = 0; i < count;) {
+        const int64_t rest = count - i, calls = (rest + most - 1) / most;
+        const int taken = static_cast<int>((rest + calls - 1) / calls);
+        const T* from[kMaxRows];
+        for (int r = 0; r < taken; ++r) from[r] = rows[i + r] + k;
+        tile_for<T, Left::rows>(taken, wide)(from, 0, panel, part, before + i * stride + at, stride,
+                                             out + i * out_stride + at, out_stride);
+        i += taken;
+      }
     }
   }
 }

@@ -1,13 +1,11 @@
 #include "decoder/search.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <exception>
+#include <functional>
 #include <limits>
-#include <mutex>
 
-#include "pool.h"
+#include "decoder/blocks.h"
 
 namespace unrolled {
 namespace {
@@ -292,27 +290,10 @@ template <class T>
 std::vector<std::vector<Written<T>>> search(const Decoder<T>& decoder, const Sources<T>& sources,
                                             const SearchOptions& options) {
   std::vector<std::vector<Written<T>>> found(static_cast<size_t>(sources.rows));
-  if (sources.rows == 0) return found;
-  const int64_t threads = std::min<int64_t>(num_threads(), sources.rows);
   const int64_t most = std::max<int64_t>(1, kBlock / options.beam);
-  const int64_t rows = std::min((sources.rows + threads - 1) / threads, most);
-  std::atomic<int64_t> next{0};
-  std::exception_ptr fault;
-  std::mutex lock;
-  auto work = [&](int) {
-    try {
-      for (int64_t first; (first = next.fetch_add(rows)) < sources.rows;) {
-        const int64_t count = std::min(rows, sources.rows - first);
-        BlockSearch<T>(decoder, sources, options, first, count).run(found.data() + first);
-      }
-    } catch (...) {
-      const std::lock_guard<std::mutex> guard(lock);
-      fault = std::current_exception();
-    }
-  };
-  Lease lease(static_cast<int>(std::min(threads, (sources.rows + rows - 1) / rows)));
-  lease.run([](void* f, int worker) { (*static_cast<decltype(work)*>(f))(worker); }, &work);
-  if (fault) std::rethrow_exception(fault);
+  over_blocks(sources.rows, most, [&](int64_t first, int64_t count) {
+    BlockSearch<T>(decoder, sources, options, first, count).run(found.data() + first);
+  });
   return found;
 }
 
