@@ -78,8 +78,8 @@ def _windows(
     """Yield what a caller feeds of some series, and the windows that our own code makes of them."""
     for rows, steps in BATCHES:
         series = [
-            _series(model, generator, int(length) + BEFORE)
-            for length in draw_lengths(generator, rows, steps, 1)
+            _series(model, generator, int(length) + BEFORE, far=bool(k % 2))
+            for k, length in enumerate(draw_lengths(generator, rows, steps, 1))
         ]
         places = [(k, len(each.y)) for k, each in enumerate(series)]
         # Some windows begin where their series does.
@@ -98,10 +98,16 @@ def _windows(
         yield feeds, batch
 
 
-def _series(model: ForecastModel, generator: np.random.Generator, steps: int) -> Ready:
-    """Return a series around a level of its own, a fifth of it missing; counts where asked for."""
+def _series(
+    model: ForecastModel, generator: np.random.Generator, steps: int, *, far: bool
+) -> Ready:
+    """Return a series around a level of its own, a fifth of it missing; counts where asked for.
+
+    One that is not `far` has values around 1, of which a difference shows best.
+    """
     spec = model.network.spec
-    y = generator.normal(generator.uniform(10, 1000), generator.uniform(1, 10), steps)
+    level, spread = (generator.uniform(10, 1000), 10.0) if far else (0.0, 1.0)
+    y = generator.normal(level, spread, steps)
     if spec.output == "negative_binomial":
         y = generator.poisson(generator.uniform(1, 20), steps).astype(np.float64)
     y[generator.random(steps) < 0.2] = np.nan
