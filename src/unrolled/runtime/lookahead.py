@@ -92,7 +92,7 @@ class LookaheadSession:
                 f"the state is of a stream that looks {found} frames ahead, "
                 f"this session looks {self.lookahead} ahead"
             )
-        held = 1 + sum(part.shape[1] for part in self._forward())
+        held: int = 1 + sum(part.shape[1] for part in self._forward())
         size = self.layer.spec.input_size
         return held + min(self.lookahead, max(0, len(row) - held) // size) * size
 
