@@ -190,7 +190,12 @@ def generator_graph(network: GeneratorNetwork) -> GraphBuilder:
     y, last = stack(g, network.recurrent, x, ends, state_inputs(g, spec.recurrent))
     if network.projection is not None:
         y = linear(g, network.projection, y)
-    logits = g.linear(y, network.weight, network.bias)
+    if spec.tied:
+        # The matrix of the embedding once more: the file holds it once.
+        product = g.op("MatMul", y, g.op("Transpose", "embedding", perm=[1, 0]))
+        logits = g.op("Add", product, g.constant(network.bias))
+    else:
+        logits = g.linear(y, network.weight, network.bias)
     if network.embedding is None:
         g.output("log_odds", logits, [N, T, spec.frame_size])
         g.output("probabilities", g.op("Sigmoid", logits), [N, T, spec.frame_size])
