@@ -12,9 +12,8 @@ import captioning
 import unrolled
 from unrolled.config import TrainSpec
 from unrolled.data.captions import Described, attributes, read_described
-from unrolled.errors import ConfigError, DataError, InteropError, ModelError, UnrolledError
+from unrolled.errors import ConfigError, DataError, ModelError, UnrolledError
 from unrolled.explain.captioning import captioned_examples, captioning_report, occlusion
-from unrolled.interop.onnx import export
 from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.tasks import Captioner
 from unrolled.tasks.base import Run
@@ -251,8 +250,6 @@ def test_a_model_names_what_it_cannot_read(models, tmp_path: Path):
         read_described_by(ordered, str(path), captioned=False)
     with pytest.raises(DataError, match="1 texts for 2 things"):
         vector.log_prob(np.ones((2, 6)), ["a"])
-    with pytest.raises(InteropError, match="the task caption has no ONNX export"):
-        export(vector, tmp_path / "x.onnx")
 
 
 def test_training_names_what_it_cannot_use():
