@@ -134,6 +134,21 @@ def test_each_session_of_a_pool_is_a_stream_of_its_own(name, script, many):
         assert np.array_equal(sessions[k].state.values, fresh.state.values)
 
 
+def test_sessions_that_come_again_are_still_looked_at():
+    pool = SessionPool(LAYERS[sorted(LAYERS)[0]], 2)
+    sessions = [pool.open() for _ in range(3)]
+    assert list(pool.rows(sessions)) == list(pool.rows(list(sessions)))
+    assert list(pool.rows(sessions[::-1])) == list(pool.rows(sessions))[::-1]
+    rows = pool.rows(sessions)
+    sessions[1].close()
+    with pytest.raises(ValueError, match="session 1 is closed or of another pool"):
+        pool.rows(sessions)
+    again = [sessions[0], pool.open(), sessions[2]]
+    assert list(pool.rows(again)) == list(rows)
+    with pytest.raises(ValueError, match="session 1 is closed or of another pool"):
+        pool.rows(sessions)
+
+
 def test_a_closed_session_leaves_its_row_to_another():
     layer, x = LAYERS["gru", "one"], frames(3)
     pool = SessionPool(layer, 2)
