@@ -220,9 +220,7 @@ class DecoderF32:
     def source_width(self) -> int:
         """W, the width of what `project` makes of a step of the memory."""
 
-    def project(
-        self, memory: NDArray[Any], lengths: NDArray[np.int64], out: NDArray[Any]
-    ) -> None:
+    def project(self, memory: NDArray[Any], lengths: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Write P [N, S, W] of a memory [N, S, M]."""
 
     def step(
