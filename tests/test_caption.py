@@ -86,6 +86,20 @@ def test_answers_come_with_scores_and_alignments(models):
     assert model.predict(sets[0]) == model.predict([sets[0]])
 
 
+def test_a_caption_is_written_unit_by_unit(models):
+    things = {
+        "vector": captioning.vectors()[0][3],
+        "regions": captioning.regions()[0][3],
+        "attributes": captioning.attributes()[3]["attributes"],
+    }
+    for kind, thing in things.items():
+        session = models[kind].stream(thing)
+        said = [written.text for written in session]
+        assert "".join(said) == session.text == models[kind].predict([thing])[0] != ""
+    with pytest.raises(DataError, match="a stream writes about one thing, got 2"):
+        models["vector"].stream(np.ones((2, 6)))
+
+
 def test_numbers_are_standardised_and_constant_ones_left_out(models):
     values, _ = captioning.vectors()
     network = models["vector"].network

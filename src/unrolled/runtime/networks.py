@@ -129,19 +129,22 @@ class DecoderNetwork(ABC):
     def encode(self, source: Array, lengths: Array) -> Memory:
         """Read the inputs [N, S, ...] with lengths [N] of 1 or more."""
 
-    def remember(
-        self, values: Array, lengths: Array, first: DecoderState, fed: Array | None = None
-    ) -> Memory:
+    def beside(self, values: Array, lengths: Array) -> Array | None:
+        """Return what of a memory [N, S, M] stands beside every token, [N, M]; None for nothing."""
+        return None
+
+    def remember(self, values: Array, lengths: Array, first: DecoderState) -> Memory:
         """Return values [N, S, M] and a first state as the decoder reads them at every step."""
+        fed = self.beside(values, lengths)
+        given = None if self.fast is None else self.fast.give(fed)
         if self.fast is None or self.attention is None:
             keys = None if self.attention is None else self.attention.precompute(values)
-            given = None if self.fast is None else self.fast.give(fed)
             return Memory(values, lengths, keys, first, fed, given=given)
         projected = self.fast.project(values, lengths)
         keys = values
         if self.attention.key is not None:
             keys = projected[:, :, : self.attention.key.shape[1]]
-        return Memory(values, lengths, keys, first, fed, projected, self.fast.give(fed))
+        return Memory(values, lengths, keys, first, fed, projected, given)
 
     def start(self, h: Array, c: Array, weights: tuple[Linear, Linear | None]) -> DecoderState:
         """Return the decoder's first state from what its bridge reads, h and for an LSTM c."""
