@@ -69,10 +69,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "tag": f"{EXPORT} {CHECK} --source --target --seed",
         "tag frames": f"{EXPORT} {CHECK} --target --seed",
         "caption": f"{EXPORT} {CHECK} --source --target --beam --seed",
-        "forecast": f"{EXPORT} {CHECK}",
-        "generate text": EXPORT,
-        "generate items": EXPORT,
-        "generate frames": EXPORT,
+        "forecast": f"{EXPORT} {CHECK} --seed",
+        "generate text": f"{EXPORT} --seed",
+        "generate items": f"{EXPORT} --seed",
+        "generate frames": f"{EXPORT} --seed",
     },
 }
 

@@ -102,7 +102,7 @@ class ForecasterNetwork:
         """
         if self.spec.decoder != "autoregressive":
             outputs = self.outputs(batch)
-            return self._say(outputs, batch.base.astype(np.float64), batch.location, batch.scale)
+            return self.say(outputs, batch.base.astype(np.float64), batch.location, batch.scale)
         x = self.read(batch, shifted=True)
         _, state = self.recurrent(x, lengths=batch.lengths)
         return self.draw(state, batch, names=names, samples=samples, seed=seed)
@@ -133,10 +133,9 @@ class ForecasterNetwork:
         paths = np.empty((len(batch), count, batch.ahead.shape[1]))
         for t in range(batch.ahead.shape[1]):
             known = np.repeat(batch.ahead[:, t], count, axis=0)
-            x = np.concatenate([value[:, None], observed[:, None], known, static], axis=1)
-            y, held = self.recurrent.step(x.astype(self.dtype), held)
+            outputs, held = self.advance(value, observed, known, static, held)
             added = base[:, None] if self.spec.residual == "last" else np.zeros((len(base), 1))
-            said = self._say(self.output(y)[:, None], added, location, scale)
+            said = self.say(outputs[:, None], added, location, scale)
             drawn = _draw(said, generators, count)
             paths[:, :, t] = drawn.reshape(len(batch), count)
             base = (drawn - location) / scale
@@ -145,7 +144,20 @@ class ForecasterNetwork:
             return Point(paths[:, 0])
         return Samples(paths)
 
-    def _say(self, outputs: Array, base: Array, location: Array, scale: Array) -> Predictive:
+    def advance(
+        self, value: Array, observed: Array, known: Array, static: Array, state: Any
+    ) -> tuple[Array, Any]:
+        """Go one step on, autoregressively: return its outputs [N, O] and the state after it.
+
+        `value` [N] is the scaled value of the step before, 0 where `observed` [N] is 0; `known`
+        [N, K] is of the step itself.
+        """
+        x = np.concatenate([value[:, None], observed[:, None], known, static], axis=1)
+        y, state = self.recurrent.step(x.astype(self.dtype), state)
+        return self.output(y), state
+
+    def say(self, outputs: Array, base: Array, location: Array, scale: Array) -> Predictive:
+        """Return what outputs [N, H, O] say in the units of the series, see `from_outputs`."""
         return from_outputs(
             outputs,
             self.spec.output,
@@ -156,7 +168,7 @@ class ForecasterNetwork:
         )
 
     def read(self, batch: WindowBatch, *, shifted: bool = False) -> Array:
-        """Return what the stack reads of windows [N, T, I]; `shifted`: the value a step before."""
+        """Return what the stack reads of windows [N, T, I]; `shifted` by a step, values only."""
         y, observed = batch.y, batch.observed
         if shifted:
             y, observed = (
