@@ -563,7 +563,7 @@ def test_units_come_as_they_are_decoded(run: Command, models: Path) -> None:
     for model, flags, stdin, message in (
         ("words", (), "ab\n\n", "stdin: line 2 is empty"),
         ("words", ("--beam", "2"), "ab\n", "--stream reads lines from - and goes with no --beam"),
-        ("labels", (), "good\n", "--stream is for translators"),
+        ("labels", (), "good\n", "--stream does not apply to task 'classify'"),
     ):
         said = run("predict", models / model, "-", "--stream", *flags, stdin=stdin)
         assert said.code == 2
@@ -591,7 +591,7 @@ def test_the_n_best_answers_with_scores(run: Command, models: Path) -> None:
     ("model", "flags", "message"),
     [
         ("words", ("--n-best", "2"), "--n-best 2 needs --beam 2 or more"),
-        ("labels", ("--beam", "2"), "--beam and --n-best are for translators"),
+        ("labels", ("--beam", "2"), "--beam does not apply to task 'classify'; unrolled predict"),
     ],
 )
 def test_a_beam_that_cannot_be(

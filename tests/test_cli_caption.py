@@ -108,3 +108,17 @@ def test_errors_name_the_file_and_row(run: Command, root: Path, tmp_path: Path) 
     assert "--n-best 2 needs --beam 2 or more" in said.err
     said = run("predict", root / "vector", root / "a.jsonl")
     assert "the model reads vector, the file holds attributes" in said.err
+
+
+def test_one_region_has_one_column(run: Command, tmp_path: Path) -> None:  # noqa: F811
+    """A set of a single region is not a vector: what is looked at is the region."""
+    values, texts = captioning.regions(40)
+    records = [
+        {"features": v.tolist(), "caption": text} for v, text in zip(values, texts, strict=True)
+    ]
+    data = captioning.write_jsonl(tmp_path / "r.jsonl", records)
+    single = next(i for i, v in enumerate(values) if len(v) == 1)
+    one = captioning.write_jsonl(tmp_path / "one.jsonl", records[single : single + 1])
+    assert run("train", "caption", data, "--out", "m", *captioning.FLAGS).code == 0
+    (example,) = json.loads(run("explain", "m", one, "--json", "--quiet").out)
+    assert example["source_tokens"] == ["1"]

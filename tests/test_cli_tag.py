@@ -168,7 +168,8 @@ def test_explain_shows_the_probability_of_each_tag(run: Command, root: Path) -> 
         (
             ("predict", "xpos", "-", "--beam", "2"),
             "a\n",
-            "--beam is for translators; a tagger's search is exact",
+            "--beam does not apply to task 'tag'; unrolled predict takes for it: --format, "
+            "--source, --n-best, --json, --quiet",
         ),
         (
             ("predict", "xpos", "orders.conllu", "--n-best", "2"),

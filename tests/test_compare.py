@@ -9,14 +9,20 @@ import msgspec
 import numpy as np
 import pytest
 
+import captioning
+import forecasting
 import tagging
 import tiny
 from unrolled import cli
+from unrolled.data.captions import Described
 from unrolled.data.examples import Examples
+from unrolled.data.items import Corpus
 from unrolled.errors import ConfigError, DataError
 from unrolled.explain.comparison import as_text, comparison_report
-from unrolled.options import RegressOptions
+from unrolled.options import GenerateOptions, RegressOptions
+from unrolled.runtime.model import from_artifact
 from unrolled.tasks.compare import Grid, compare, differs, plan, recommend, setting_of
+from unrolled.tasks.entries_in_time import FRAMES, ITEMS, Sequenced, Text, Told
 from unrolled.tasks.trials import (
     TASKS,
     Bench,
@@ -35,14 +41,37 @@ def counted(count: int) -> Examples:
     return Examples(texts, [np.array([float(len(text))]) for text in texts])
 
 
+# A generator's row depends on what its sequences are.
+ROWS = {**TASKS, "items": ITEMS, "frames": FRAMES}
+LINES = "the cat sat on the mat.\nthe dog sat on the log.\n"
+
+
+def described() -> Described:
+    found = captioning.attributes()
+    things = [tuple(f"{k}={v}" for k, v in each["attributes"].items()) for each in found]
+    return Described("things", "attributes", things, [each["caption"] for each in found])
+
+
+def sequences(kind: str, count: int = 30) -> Sequenced:
+    draw = np.random.default_rng(0)
+    items = [[f"i{(s + k) % 9}" for k in range(5)] for s in range(count)]
+    frames = [(draw.random((6, 5)) < 0.4).astype(np.float32) for _ in range(count)]
+    return Sequenced(Corpus(kind, items if kind == "items" else frames))
+
+
 def bench(task: str) -> Bench:
     data = {
+        "caption": (described(), described()),
+        "forecast": TASKS["forecast"].split(Told(forecasting.panel()), 0.2, options("forecast")),
+        "generate": (Text("a", LINES * 9), Text("b", LINES)),
+        "items": (sequences("items"), sequences("items", 9)),
+        "frames": (sequences("frames"), sequences("frames", 9)),
         "classify": (tiny.examples(60), tiny.examples(20)),
         "translate": (tiny.pairs(40), tiny.pairs(10)),
         "regress": (counted(60), counted(20)),
         "tag": (tagging.sentences(), tagging.sentences()),
     }
-    return Bench(TASKS[task], *data[task])
+    return Bench(ROWS[task], *data[task])
 
 
 def options(task: str):
@@ -50,6 +79,9 @@ def options(task: str):
         "classify": tiny.classify_options,
         "translate": tiny.translate_options,
         "regress": lambda: RegressOptions(**tiny.SIZES),
+        "caption": captioning.options,
+        "forecast": lambda: forecasting.options(output="normal"),
+        **dict.fromkeys(("generate", "items", "frames"), lambda: GenerateOptions(**tiny.SIZES)),
     }
     return makers[task]() if task in makers else tagging.options()
 
@@ -68,19 +100,19 @@ def setting(name: str, qualities: list[float], **choices):
     return setting_of(name, "gru", 1, "", 8, trials)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ROWS)
 def test_every_task_is_trained_measured_and_timed(task):
     found = run_trial(bench(task), "as is", options(task), tiny.training())
-    key, _ = TASKS[task].quality
+    key, _ = ROWS[task].quality
     assert found.quality == found.metrics[key]
     assert found.parameters > 100
     assert found.longest > 1
     assert 0 < found.predict_ms < 1000
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ROWS)
 def test_sizes_are_solved_for_equal_parameters(task):
-    attentions = ("none", "dot") if TASKS[task].attention else ()
+    attentions = ("none", "dot") if ROWS[task].attention else ()
     grid = Grid(("rnn", "gru", "lstm"), (1, 2), attentions, "parameters", 1, parameters=9000)
     it = bench(task)
     planned = plan(it, grid, options(task), tiny.training())
@@ -183,6 +215,79 @@ def test_a_tagger_has_no_attention_to_compare():
         plan(bench("tag"), grid, options("tag"), tiny.training())
 
 
+def test_what_is_held_out_comes_later(tmp_path):
+    path = tmp_path / "c.txt"
+    path.write_text(LINES * 10)
+    it = prepare(TASKS["generate"], str(path), options("generate"))
+    assert it.train.content + it.test.content == LINES * 10
+    assert it.test.content == LINES * 2
+    assert it.entry.quality == ("bits", False)
+    it = prepare(TASKS["generate"], str(path), options("generate"), test=str(path))
+    assert len(it.train) == len(it.test) == 480
+    whole = Text("one line", "abcdefghij" * 10)
+    first, second = TASKS["generate"].split(whole, 0.2, None)
+    assert (len(first), len(second)) == (80, 20)
+    with pytest.raises(DataError, match="a text of 30 characters is too short to compare on"):
+        TASKS["generate"].split(Text("c.txt", "a" * 30), 0.2, None)
+    path = forecasting.write(tmp_path / "s.csv", forecasting.frame(steps=60))
+    it = prepare(TASKS["forecast"], str(path), options("forecast"))
+    assert [len(each) for each in it.train.panel.series] == [48, 48]
+    assert [len(each) for each in it.test.panel.series] == [60, 60]
+    assert (it.test.ends, len(it.train), len(it.test)) == ((48, 48), 96, 24)
+    message = "the longest series has 9 steps; comparing a horizon of 4 needs more than 12"
+    with pytest.raises(DataError, match=message):
+        TASKS["forecast"].split(Told(forecasting.panel(forecasting.frame(steps=9))), 0.2,
+                                options("forecast"))  # fmt: skip
+
+
+def test_a_forecast_is_measured_on_what_no_run_saw():
+    """The errors are those of a model told everything up to each origin, three a series."""
+    it = bench("forecast")
+    fitted = it.entry.train(it.train, options("forecast"), tiny.training(epochs=1))
+    model = from_artifact(fitted)
+    found = it.entry.measure(model, it.test)
+    assert (found["windows"], found["count"]) == (6, 24)
+    whole = forecasting.frame()
+    errors = []
+    for k, origin in ((k, o) for k in range(2) for o in (48, 52, 56)):
+        rows = slice(60 * k, 60 * k + origin)
+        said = model.predict({name: values[rows] for name, values in whole.items()})
+        came = whole["y"][60 * k + origin : 60 * k + origin + 4]
+        errors += np.abs(np.array(said["y_hat"]) - came).tolist()
+    assert found["mae"] == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_short_series_of_a_test_file_are_left_out(tmp_path):
+    path = forecasting.write(tmp_path / "s.csv", forecasting.frame(steps=60))
+    whole, short = forecasting.frame("a", steps=40), forecasting.frame("b", steps=3)
+    mixed = {name: values + short[name] for name, values in whole.items()}
+    test = forecasting.write(tmp_path / "t.csv", mixed)
+    it = prepare(TASKS["forecast"], str(path), options("forecast"), test=str(test))
+    found = run_trial(it, "as is", options("forecast"), tiny.training(epochs=1))
+    assert found.metrics["windows"] == 7
+    assert found.predict_ms > 0
+
+
+def test_the_metric_is_the_datas_own(tmp_path):
+    draw = np.random.default_rng(0)
+    items = captioning.write_jsonl(
+        tmp_path / "h.jsonl", [{"items": [f"i{(s + k) % 9}" for k in range(4)]} for s in range(20)]
+    )
+    np.savez(tmp_path / "k.npz", x=(draw.random((20, 6, 3)) < 0.4).astype(np.float32))
+    for name, metric in ((items, "ndcg@10"), (tmp_path / "k.npz", "nats")):
+        it = prepare(TASKS["generate"], str(name), options("generate"))
+        assert (it.entry.quality[0], len(it.train), len(it.test)) == (metric, 16, 4)
+    short = forecasting.write(tmp_path / "s.csv", forecasting.frame(steps=20))
+    it = prepare(TASKS["forecast"], str(short), options("forecast"))
+    assert it.entry.quality == ("mae", False)
+    letters = [{**each, "caption": "abc"} for each in captioning.attributes()]
+    data = captioning.write_jsonl(tmp_path / "d.jsonl", letters)
+    chosen = msgspec.structs.replace(options("caption"), tokens="auto")
+    it = prepare(TASKS["caption"], str(data), chosen)
+    assert it.entry.quality == ("per", False)
+    assert prepare(TASKS["caption"], str(data), options("caption")).entry.quality[0] == "bleu"
+
+
 # The command
 
 ARGUMENTS = [
@@ -217,6 +322,23 @@ def test_the_command_prints_a_table_and_writes_a_page(folder, capsys):
     html = Path("page.html").read_text()
     assert html.count('<circle class="dot s1"') == 8
     assert "An answer [ms]" in html
+
+
+def test_other_tasks_count_what_they_learn_from(folder, capsys):
+    forecasting.write(Path("s.csv"), forecasting.frame())
+    Path("c.txt").write_text(LINES * 20)
+    flags = ("--cells=gru,rnn", "--seeds=1", "--quiet", *tiny.FLAGS[:1], *tiny.FLAGS[2:])
+    for task, data, metric, counted in (
+        ("forecast", "s.csv", "mase", "steps"),
+        ("generate", "c.txt", "bits", "characters"),
+    ):
+        more = ("--horizon=4", "--window=12") if task == "forecast" else ("--embedding-size=8",)
+        assert cli.run(["compare", task, data, *flags, *more, "--out", f"{task}.html"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == f"quality: {metric}, lower is better; equal parameters"
+        assert f"{counted}/s" in lines[2]
+        assert f"{counted.capitalize()} a second" in Path(f"{task}.html").read_text()
+        assert {line.split()[0] for line in lines[3:5]} == {"gru", "rnn"}
 
 
 def test_json_holds_every_run(folder, capsys):
@@ -257,6 +379,7 @@ def test_the_page_and_the_table_speak_of_one_seed_too():
         "Found", (), {
             "task": "classify", "equal": "time", "metric": "accuracy", "more_is_better": True,
             "train_size": 10, "test_size": 5, "settings": settings, "recommendation": ("Well.",),
+            "counted": "examples",
         },
     )()  # fmt: skip
     assert ">= 5" in as_text(found)

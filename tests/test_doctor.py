@@ -249,6 +249,27 @@ def test_options_come_back_from_a_config():
     same(tagged, lambda o, c: tag.network_spec(o, sizes(c), o.embedding_size), cell="lstm")
 
 
+def test_options_of_what_is_written_or_foretold_come_back():
+    from test_compare import ROWS, bench, options
+    from unrolled.tasks.trials import learned
+
+    choices = {
+        "caption": {"cell": "lstm", "condition": "attend", "attention": "general", "layers": 2},
+        "forecast": {"decoder": "rnn", "layers": 2, "residual": "season", "season": 8},
+        "generate": {"cell": "gru", "tied": True, "layers": 2, "bptt": 9},
+        "items": {"ends": False, "input_dropout": 0.3},
+        "frames": {"cell": "rnn", "nonlinearity": "relu"},
+    }
+    for task, given in choices.items():
+        it, training = bench(task), tiny.training(epochs=1)
+        chosen = msgspec.structs.replace(options(task), **given)
+        config = it.entry.train(it.train, chosen, training).config
+        again = options_of(config)
+        found = learned(Bench(ROWS[task], it.train, it.test), again, training)
+        assert it.entry.network(again, found, it.train) == config.network, task
+        assert {name: getattr(again, name) for name in given} == given
+
+
 # The command
 
 

@@ -57,7 +57,51 @@ def tagged() -> str:
     return tagging_report("Frames", tagged_examples(model, [LONG]), explanations=[found])
 
 
-PAGES = {"classify": classified, "tag": tagged}
+def foretold() -> str:
+    import forecasting
+    from test_explaining_written import planted_forecaster, series
+    from unrolled.explain.forecasting import forecast_examples, forecasting_report
+
+    model = planted_forecaster()
+    given = series(40, promo=lambda k, t: float(t % 7 == 0))
+    found = [model.explain(given, "all", target=target) for target in (None, "covariates")]
+    panel = forecasting.panel(given, past="promo")
+    return forecasting_report("Series", forecast_examples(model, panel), explanations=found)
+
+
+def generated() -> str:
+    from test_explaining_written import PLANTED, planted_generator
+    from unrolled.explain.generating import surprise_report, surprised_examples
+
+    model = planted_generator()
+    found = [model.explain(PLANTED, "all", target=target) for target in (None, "6")]
+    return surprise_report("Histories", surprised_examples(model, [PLANTED]), explanations=found)
+
+
+def captioned() -> str:
+    import captioning
+    from unrolled.data.captions import Described
+    from unrolled.explain.captioning import captioned_examples, captioning_report
+    from unrolled.runtime.model import from_artifact
+    from unrolled.tasks.caption import train
+
+    values, texts = captioning.regions(60)
+    things = Described("things", "regions", values, [[text] for text in texts])
+    training = captioning.training(epochs=4)
+    model = from_artifact(train(things, captioning.options(), training))
+    several = [v for v in values if len(v) == 3][:2]
+    found = [model.explain(each, "all") for each in several]
+    shown = captioned_examples(model, Described("things", "regions", several))
+    return captioning_report("Regions", shown, explanations=found)
+
+
+PAGES = {
+    "classify": classified,
+    "tag": tagged,
+    "forecast": foretold,
+    "generate": generated,
+    "caption": captioned,
+}
 
 
 @pytest.fixture(scope="module")

@@ -198,7 +198,7 @@ def test_what_cannot_be_explained() -> None:
         explaining.planted("mean").explain(TEXT, ["attention"])
     with pytest.raises(DataError, match="text 1 is empty"):
         explaining.planted().explain(" ")
-    with pytest.raises(ModelError, match="a int cannot be explained yet"):
+    with pytest.raises(ModelError, match="a int cannot be explained"):
         explain.explain(3, "x")
 
 

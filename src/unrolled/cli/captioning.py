@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -82,15 +81,3 @@ def predict(
             {"text": a.text, "score": a.score, "log_prob": a.log_prob} for a in answers
         ]
         sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
-
-
-def examples(model: Any, paths: Sequence[str], beam: int) -> list[dict[str, Any]]:
-    """Return what a page shows of the first things of each file, their texts where it has these."""
-    from unrolled.explain.captioning import captioned_examples
-    from unrolled.tasks.evaluate import read_described_by
-
-    found = []
-    for path in paths:
-        things = read_described_by(model, path, captioned=False)
-        found += captioned_examples(model, things, beam=beam)
-    return found

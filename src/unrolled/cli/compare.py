@@ -85,7 +85,8 @@ def _compare(task: str, entry: TaskEntry, data: str, given: dict[str, Any]) -> N
         cells, depths, attentions, rest["equal"], rest["seeds"], rest["parameters"], minutes
     )
     bench = prepare(entry, data, options, test=rest["test"], kind=rest["kind"])
-    say(f"{runs} runs on {len(bench.train)} examples, measured on {len(bench.test)} others",
+    say(f"{runs} runs on {len(bench.train)} {bench.entry.counted}, measured on "
+        f"{len(bench.test)} others",
         quiet=rest["quiet"])  # fmt: skip
     found = compare(task, bench, grid, options, training, partial(say, quiet=rest["quiet"]))
     if rest["as_json"]:

@@ -64,13 +64,16 @@ def command(
 
     Example: unrolled evaluate model/ test.csv
     """
-    from unrolled.cli import forecasting
+    from unrolled.cli import forecasting, generating
+    from unrolled.cli.flags import check_flags, need
     from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import load
     from unrolled.tasks.evaluate import evaluate_examples, read_examples
 
     loaded = load(model)
+    check_flags(loaded.config)
+    need("--windows", ("--stride",), "one origin has no distance to another")
     if isinstance(loaded, ForecastModel):
         forecasting.evaluate(
             loaded, data, kind, level=level, windows=windows, stride=stride, step=step,
@@ -78,14 +81,12 @@ def command(
         )  # fmt: skip
         return
     if isinstance(loaded, GeneratorModel):
-        from unrolled.cli import generating
-
         metrics = generating.evaluate(loaded, data, kind)
     else:
         examples = read_examples(loaded, data, format=kind, source=source, target=target)
         metrics = evaluate_examples(loaded, examples, beam=beam)
     if report is not None:
-        _write_report(report, loaded, Path(model).name, data, metrics)
+        _write_report(report, Path(model).name, data, metrics)
     if as_json:
         write_json(metrics)
     else:
@@ -117,13 +118,9 @@ def _table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_report(path: Path, model: Any, name: str, data: str, metrics: dict[str, Any]) -> None:
-    from unrolled.errors import ConfigError
+def _write_report(path: Path, name: str, data: str, metrics: dict[str, Any]) -> None:
     from unrolled.explain import report
-    from unrolled.runtime.model import ClassifierModel, RegressorModel
 
-    if not isinstance(model, (ClassifierModel, RegressorModel)):
-        raise ConfigError("--report is for classifiers and regressors; explain writes other pages")
     page = report.classification_report(f"{name} on {Path(data).name}", [], metrics=metrics)
     report.write_report(path, page)
 

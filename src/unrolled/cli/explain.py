@@ -24,7 +24,7 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
 @click.option("--unit", help="With --data: its inputs that excite a unit most, such as L0:17.")
 @click.option("--data", "data", type=click.Path(), help="File of sequences, in place of TEXTS.")
 @click.option("--format", "kind", help="Of --data: csv, npz ... (else by the ending).")
-@click.option("--rows", default="1-5", show_default=True, help="Of --data: 3 or 1-5 or 2,7.")
+@click.option("--rows", help="Of --data: 3 or 1-5 or 2,7.  [default: 1-5]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -50,7 +50,7 @@ def command(
     unit: str | None,
     data: str | None,
     kind: str | None,
-    rows: str,
+    rows: str | None,
     out: Path,
     png: Path | None,
     figures: Path | None,
@@ -71,92 +71,69 @@ def command(
     mattered, with a test that says whether to trust the method; gates and states (states), and how
     long the model remembers (memory). gradient, integrated and memory need torch.
 
+    --target names what is explained: a label; a place in the answer, of a tagger also intent or
+    intent:NAME; a step of the horizon, covariates or covariates:3; of a generator a place in the
+    text, else what comes next.
+
     Example: unrolled explain model/ "some text" --out report.html
     """
-    from unrolled.cli import forecasting
-    from unrolled.cli.inputs import chosen_inputs, nearest_inputs
-    from unrolled.explain.explaining import explain
+    from unrolled.cli.explaining import explained_by, shown_of
+    from unrolled.cli.flags import check_flags
+    from unrolled.cli.inputs import nearest_inputs
     from unrolled.explain.report import write_report
-    from unrolled.explain.subjects import has_subject
-    from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.model import load
 
     if not texts and data is None:
         raise click.UsageError("Missing argument 'TEXTS...'.")
     loaded = load(model)
-    if isinstance(loaded, ForecastModel):
-        history = _history(Path(model))
-        forecasting.explain(loaded, Path(model), texts, out, level, history, as_json=as_json)
-        say(f"the report is in {out}", quiet=quiet)
-        return
+    check_flags(loaded.config)
     if unit is not None:
         nearest_inputs(loaded, data, unit, kind, as_json=as_json)
         return
-    inputs = chosen_inputs(loaded, texts, data, kind, rows)
-    examples = _examples(loaded, inputs, beam)
-    explained = []
-    if methods is not None or has_subject(loaded):
-        choices: dict[str, Any] = {"target": target, "how": how, "seed": seed}
-        explained = [explain(loaded, each, methods, **choices) for each in inputs]
-    write_report(out, _page(loaded, Path(model), examples, explained))
+    shown = shown_of(loaded, texts, data, kind, rows, beam=beam, level=level)
+    choices: dict[str, Any] = {"target": target, "how": how, "seed": seed}
+    explained = [explained_by(loaded, each, methods, choices) for each in shown.inputs]
+    every = [found for each in explained for found in each.values()]
+    write_report(out, _page(loaded, Path(model), shown.examples, every))
     if png is not None:
-        _draw(png, examples[0], explained[:1])
-    if figures is not None and explained:
+        _draw(png, shown.examples[0], every[:1])
+    if figures is not None and every:
         from unrolled.explain.figures import save_explanation
 
-        files = save_explanation(explained[0], figures)
+        files = save_explanation(every[0], figures)
         say(f"{len(files)} figures are in {figures}", quiet=quiet)
     if as_json:
-        plain = [_plain(example) for example in examples]
+        plain = [_plain(example) for example in shown.examples]
         for each, found in zip(plain, explained, strict=False):
-            each["explanation"] = found.to_dict()
+            each |= {name: one.to_dict() for name, one in found.items()}
         write_json(plain)
     else:
-        sys.stdout.writelines(f"{e['predicted']}\n" for e in examples)
+        sys.stdout.writelines(f"{e['predicted']}\n" for e in shown.examples if "predicted" in e)
     say(f"the report is in {out}", quiet=quiet)
-
-
-def _examples(model: Any, inputs: list[Any], beam: int) -> list[Any]:
-    """Return what the page of the model's task shows of each input."""
-    from unrolled.cli import captioning
-    from unrolled.explain.explanation import examples_of
-    from unrolled.explain.generating import surprised_examples
-    from unrolled.explain.tagging import tagged_examples
-    from unrolled.runtime.captioner_model import CaptionerModel
-    from unrolled.runtime.generator_model import GeneratorModel
-    from unrolled.runtime.model import TranslatorModel
-    from unrolled.runtime.tagger_model import TaggerModel
-
-    if isinstance(model, TaggerModel):
-        return list(tagged_examples(model, inputs))
-    if isinstance(model, CaptionerModel):
-        return list(captioning.examples(model, tuple(inputs), beam))
-    if isinstance(model, GeneratorModel):
-        return list(surprised_examples(model, inputs))
-    if isinstance(model, TranslatorModel):
-        return list(examples_of(model, inputs, beam=beam))
-    return list(examples_of(model, inputs))
 
 
 def _page(model: Any, folder: Path, examples: list[Any], explained: list[Any]) -> str:
     """Return the page of the model's task."""
     from unrolled.explain import report
     from unrolled.explain.captioning import captioning_report
+    from unrolled.explain.forecasting import forecasting_report
     from unrolled.explain.generating import surprise_report
     from unrolled.explain.tagging import tagging_report
     from unrolled.runtime.captioner_model import CaptionerModel
+    from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.generator_model import GeneratorModel
     from unrolled.runtime.model import TranslatorModel
     from unrolled.runtime.tagger_model import TaggerModel
 
     log, metrics = _history(folder)
-    shown: dict[str, Any] = {"log": log, "metrics": metrics}
+    shown: dict[str, Any] = {"log": log, "metrics": metrics, "explanations": explained}
+    if isinstance(model, ForecastModel):
+        return forecasting_report(f"What {folder.name} forecasts", examples, **shown)
     if isinstance(model, GeneratorModel):
         return surprise_report(f"What surprised {folder.name}", examples, **shown)
     title = f"What {folder.name} looked at"
     if isinstance(model, CaptionerModel):
         return captioning_report(title, examples, **shown)
-    shown["explanations"] = explained
     if isinstance(model, TaggerModel):
         return tagging_report(f"How {folder.name} tagged", examples, **shown)
     if isinstance(model, TranslatorModel):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from unrolled.cli.common import say, write_json
+from unrolled.cli.flags import check_flags, need
 from unrolled.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ _ONLY = {
     "pytorch": (),
     "folder": ("precision", "check", "format", "source", "target", "beam", "overwrite", "json"),
 }
+# Those that say how the DATA of --check is read and answered, and those that a task may not have.
+_OF_CHECK = ("format", "source", "target", "beam")
+_OF_TASKS = ("check", *_OF_CHECK)
 
 
 @click.command(name="export")
@@ -66,6 +70,7 @@ def command(model: str, kind: str | None, out: Path, quiet: bool, **options: Any
     given = {name: value for name, value in options.items() if value is not None}
     given = {name: value for name, value in given.items() if value is not False}
     _check(kind, given)
+    _check_task(model, given)
     if kind == "onnx":
         from unrolled.interop.onnx import export
 
@@ -87,6 +92,18 @@ def _check(kind: str, given: dict[str, Any]) -> None:
                 raise ConfigError(f"--{name} is for --to {owner}; this export is --to {kind}")
     if kind == "folder" and "precision" not in given:
         raise ConfigError("--to folder needs --precision: bf16 or int8")
+
+
+def _check_task(model: str, given: dict[str, Any]) -> None:
+    """Raise ConfigError for an option that means nothing for the model's task, or without --check.
+
+    A folder is read for that only where such an option is given.
+    """
+    if any(name in given for name in _OF_TASKS):
+        from unrolled import artifact
+
+        check_flags(artifact.load(model).config)
+    need("--check", tuple(f"--{name}" for name in _OF_CHECK), "a file to measure on")
 
 
 def _lower(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -141,29 +140,3 @@ def table(found: dict[str, Any]) -> str:
     ]
     counts = f"{found['windows']} windows, {found['count']} values"
     return "\n".join([*lines, f"{'count':<16}{counts}"]) + "\n"
-
-
-def explain(
-    model: ForecastModel,
-    folder: Path,
-    texts: tuple[str, ...],
-    out: Path,
-    level: tuple[float, ...],
-    history: tuple[list[dict[str, Any]], dict[str, Any]],
-    *,
-    as_json: bool,
-) -> None:
-    """Write a page of forecasts of the file named in `texts`, the last horizon as the truth."""
-    from unrolled.errors import ConfigError
-    from unrolled.explain.forecasting import forecast_examples, forecasting_report
-    from unrolled.explain.report import write_report
-
-    if len(texts) != 1:
-        raise ConfigError("a forecaster's page is of one file: unrolled explain MODEL data.csv")
-    panel = read(model, texts[0], None)
-    examples = forecast_examples(model, panel, level=level)
-    log, metrics = history
-    page = forecasting_report(f"What {folder.name} forecasts", examples, log=log, metrics=metrics)
-    write_report(out, page)
-    if as_json:
-        write_json(examples)

@@ -27,7 +27,7 @@ def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> No
 
     Example: unrolled train generate corpus.txt --tokens char --out model/
     """
-    from unrolled.data.items import read_binary_frames, read_items
+    from unrolled.data.items import read_binary_frames, read_items, shape_of
     from unrolled.data.streams import file_lines
     from unrolled.tasks.generate import train_sequences, train_text
 
@@ -53,26 +53,28 @@ def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     report_fitted(fitted, rest)
 
 
-def shape_of(path: str, kind: str | None) -> str:
-    """Return what a file holds by its format or ending: "text", "items" or "frames"."""
-    known = {"txt": "text", "jsonl": "items", "ndjson": "items", "npz": "frames"}
-    if kind is not None:
-        if kind not in known:
-            raise ConfigError(f"unknown format {kind!r}; one of: {', '.join(known)}")
-        return known[kind]
-    return known.get(path.rpartition(".")[2].lower(), "text")
-
-
 def predict(
-    model: GeneratorModel, data: str, *, max_length: int, n_best: int, seed: int, **sampling: Any
+    model: GeneratorModel,
+    data: str,
+    kind: str | None,
+    *,
+    max_length: int,
+    n_best: int,
+    seed: int,
+    as_json: bool,
+    **sampling: Any,
 ) -> None:
     """Go on with the text of `data`, each unit written as it is drawn; items: recommend.
 
-    A history of items a line gives a line of `n_best` items, of frames an array in JSON.
+    A history of items a line gives a line of `n_best` items, of frames an array in JSON. With
+    `as_json` a text's continuation is an object too. Raises ConfigError for a `kind` of file that
+    the model does not read.
     """
     from unrolled.data.items import read_binary_frames, read_items
     from unrolled.data.source import STDIN, read_text
 
+    if kind is not None:
+        check_shape(model, data, kind)
     if model.kind == "items":
         for history in read_items(data, model.generation.items).sequences:
             found = model.recommend(history, n_best)
@@ -91,7 +93,11 @@ def predict(
         return
     text = sys.stdin.read() if data == STDIN else read_text(data)
     prompt = text.removesuffix("\n")
-    for piece in model.iterate(prompt, max_length=max_length, seed=seed, **sampling):
+    pieces = model.iterate(prompt, max_length=max_length, seed=seed, **sampling)
+    if as_json:
+        sys.stdout.write(msgspec.json.encode({"prediction": "".join(pieces)}).decode() + "\n")
+        return
+    for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
@@ -104,9 +110,7 @@ def evaluate(model: GeneratorModel, data: str, kind: str | None) -> dict[str, An
     from unrolled.data.vocab import Vocabulary
     from unrolled.tasks import measure_generator as measure
 
-    shape = shape_of(data, kind)
-    if shape != model.kind:
-        raise ConfigError(f"{data}: the model reads {model.kind}, the file holds {shape}")
+    shape = check_shape(model, data, kind)
     if shape == "frames":
         return measure.frame_metrics(model, read_binary_frames(data))
     if shape == "items":
@@ -116,3 +120,13 @@ def evaluate(model: GeneratorModel, data: str, kind: str | None) -> dict[str, An
     assert isinstance(model.vocabulary, Vocabulary)
     ids = write_ids(file_lines(data), model.vocabulary, name=data)
     return measure.stream_metrics(model, ids)
+
+
+def check_shape(model: GeneratorModel, data: str, kind: str | None) -> str:
+    """Return what the file holds; ConfigError where the model reads something else."""
+    from unrolled.data.items import shape_of
+
+    shape = shape_of(data, kind)
+    if shape != model.kind:
+        raise ConfigError(f"{data}: the model reads {model.kind}, the file holds {shape}")
+    return shape

@@ -6,15 +6,19 @@ import sys
 from typing import Any
 
 from unrolled.cli.common import write_json
+from unrolled.cli.flags import need
 from unrolled.errors import ConfigError, DataError
+from unrolled.runtime.forecaster_model import ForecastModel
+from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.pooled_model import ClassifierModel, RegressorModel
 from unrolled.runtime.tagger_model import TaggerModel
 
 CONTEXT = 5
+FIRST_ROWS = "1-5"
 
 
 def chosen_inputs(
-    model: Any, texts: tuple[str, ...], data: str | None, kind: str | None, rows: str
+    model: Any, texts: tuple[str, ...], data: str | None, kind: str | None, rows: str | None
 ) -> list[Any]:
     """Return the texts, a tagger's as words, or the `rows` of the file `data`, from 1.
 
@@ -25,8 +29,10 @@ def chosen_inputs(
         raise ConfigError("explain takes texts, or a file by --data; give one of them")
     if data is not None:
         found = read_inputs(model, data, kind)
-        return [found[i] for i in _chosen(rows, len(found))]
-    if getattr(model, "reads_frames", False):
+        return [found[i] for i in chosen_rows(rows, len(found))]
+    need("--data", ("--format", "--rows"), "a file with the inputs to explain")
+    frames = isinstance(model, GeneratorModel) and model.kind == "frames"
+    if frames or getattr(model, "reads_frames", False):
         raise DataError("explain takes texts; this model reads frames of numbers: give --data")
     if not isinstance(model, TaggerModel):
         return list(texts)
@@ -37,7 +43,26 @@ def chosen_inputs(
 
 
 def read_inputs(model: Any, data: str, kind: str | None) -> list[Any]:
-    """Return every input of a file as the model reads it: texts, lists of words, or frames."""
+    """Return every input of a file as the model reads it: texts, lists of words, or frames.
+
+    A forecaster's are the series, each from a horizon before its end.
+    """
+    if isinstance(model, ForecastModel):
+        from unrolled.cli.forecasting import read
+        from unrolled.explain.forecasting import shown_origin
+        from unrolled.explain.subjects.forecast import From
+
+        panel = read(model, data, kind)
+        origins = [shown_origin(each, model.horizon) for each in panel.series]
+        return [From(panel, origin, which) for which, origin in enumerate(origins)]
+    if isinstance(model, GeneratorModel) and model.kind != "text":
+        from unrolled.cli.generating import check_shape
+        from unrolled.data.items import read_binary_frames, read_items
+
+        check_shape(model, data, kind)
+        if model.kind == "frames":
+            return list(read_binary_frames(data).sequences)
+        return list(read_items(data, model.generation.items).sequences)
     if isinstance(model, TaggerModel):
         from unrolled.tasks.evaluate import read_sentences
 
@@ -52,8 +77,9 @@ def read_inputs(model: Any, data: str, kind: str | None) -> list[Any]:
     return list(texts(read_sources(data, column, format=kind), column))
 
 
-def _chosen(rows: str, count: int) -> list[int]:
+def chosen_rows(rows: str | None, count: int) -> list[int]:
     """Return the places that `--rows` names, from 0; ConfigError where it names none."""
+    rows = rows or FIRST_ROWS
     places: list[int] = []
     for part in rows.split(","):
         first, dash, last = part.strip().partition("-")

@@ -14,8 +14,12 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
 @click.argument("data", type=click.Path(allow_dash=True))
 @click.option("--format", "kind", help="csv, jsonl, conllu ... (else by the ending).")
 @click.option("--source", help="Column of the text [default: as in training].")
-@click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
-@click.option("--n-best", type=click.IntRange(1), default=1, show_default=True, help="Answers.")
+@click.option(
+    "--beam", type=click.IntRange(1), default=1, show_default=True, help="Texts: beam width."
+)
+@click.option(
+    "--n-best", type=click.IntRange(1), default=1, show_default=True, help="How many answers."
+)
 @click.option("--column", default="prediction", show_default=True, help="Name of the answer.")
 @click.option("--max-length", type=click.IntRange(1), default=200, help="Generator: units.")
 @click.option("--temperature", type=float, default=1.0, help="Generator: 0 takes the likeliest.")
@@ -57,51 +61,36 @@ def command(
 
     Example: echo recurrent | unrolled predict model/ -
     """
-    from unrolled.cli import captioning, forecasting, pooled, tagging, translating
+    from unrolled.cli import captioning, forecasting, generating, pooled, tagging, translating
+    from unrolled.cli.flags import check_flags
     from unrolled.errors import ConfigError
     from unrolled.runtime.captioner_model import CaptionerModel
     from unrolled.runtime.forecaster_model import ForecastModel
     from unrolled.runtime.generator_model import GeneratorModel
-    from unrolled.runtime.model import ClassifierModel, RegressorModel, TranslatorModel, load
+    from unrolled.runtime.model import ClassifierModel, RegressorModel, load
     from unrolled.runtime.tagger_model import TaggerModel
 
     loaded = load(model)
-    if stream:
-        if not isinstance(loaded, TranslatorModel):
-            raise ConfigError("--stream is for translators")
-        if data != "-" or kind not in (None, "txt") or max(beam, n_best) > 1 or as_json:
-            raise ConfigError("--stream reads lines from - and goes with no --beam or --json")
-        translating.stream(loaded, quiet)
-        return
+    check_flags(loaded.config)
     if isinstance(loaded, ForecastModel):
         forecasting.predict(
             loaded, data, kind, level=level, horizon=horizon, future=future, as_json=as_json,
             quiet=quiet,
         )  # fmt: skip
-        return
-    if level or horizon or future:
-        raise ConfigError("--level, --horizon and --future are for forecasters")
-    if isinstance(loaded, TaggerModel):
-        if beam > 1:
-            raise ConfigError("--beam is for translators; a tagger's search is exact")
+    elif isinstance(loaded, TaggerModel):
         tagging.predict(loaded, data, kind, source, n_best, as_json)
-        return
-    if isinstance(loaded, CaptionerModel):
+    elif isinstance(loaded, CaptionerModel):
         captioning.predict(loaded, data, kind, source, beam, n_best, as_json)
-        return
-    if isinstance(loaded, GeneratorModel):
-        from unrolled.cli import generating
-
-        if beam > 1:
-            raise ConfigError("--beam is for translators; a generator draws")
-        generating.predict(loaded, data, n_best=n_best, **drawing)
-        return
-    if isinstance(loaded, (ClassifierModel, RegressorModel)):
-        if max(beam, n_best) > 1:
-            kind_of = "classifier" if isinstance(loaded, ClassifierModel) else "regressor"
-            raise ConfigError(f"--beam and --n-best are for translators; this is a {kind_of}")
+    elif isinstance(loaded, GeneratorModel):
+        generating.predict(loaded, data, kind, n_best=n_best, as_json=as_json, **drawing)
+    elif isinstance(loaded, (ClassifierModel, RegressorModel)):
         pooled.predict(loaded, data, kind, source, column, as_json=as_json, quiet=quiet)
-        return
-    translating.predict(
-        loaded, data, kind, source, column, beam=beam, n_best=n_best, as_json=as_json, quiet=quiet
-    )
+    elif stream:
+        if data != "-" or kind not in (None, "txt") or max(beam, n_best) > 1 or as_json:
+            raise ConfigError("--stream reads lines from - and goes with no --beam or --json")
+        translating.stream(loaded, quiet)
+    else:
+        translating.predict(
+            loaded, data, kind, source, column, beam=beam, n_best=n_best, as_json=as_json,
+            quiet=quiet,
+        )  # fmt: skip

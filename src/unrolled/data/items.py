@@ -12,7 +12,7 @@ from unrolled.data.frames import read_frames
 from unrolled.data.read import read_table
 from unrolled.data.source import read_bytes, shown
 from unrolled.data.table import Table
-from unrolled.errors import DataError
+from unrolled.errors import ConfigError, DataError
 
 NEGATIVES = "negatives"
 
@@ -29,6 +29,16 @@ class Corpus:
         """Return the sequences at `index`."""
         kept = None if self.negatives is None else [self.negatives[i] for i in index]
         return Corpus(self.name, [self.sequences[i] for i in index], kept)
+
+
+def shape_of(path: str, kind: str | None) -> str:
+    """Return what a file holds by its format or ending: "text", "items" or "frames"."""
+    known = {"txt": "text", "jsonl": "items", "ndjson": "items", "npz": "frames"}
+    if kind is not None:
+        if kind not in known:
+            raise ConfigError(f"unknown format {kind!r}; one of: {', '.join(known)}")
+        return known[kind]
+    return known.get(path.rpartition(".")[2].lower(), "text")
 
 
 def read_items(path: str, key: str) -> Corpus:

@@ -189,7 +189,7 @@ def batch(
     if teacher:
         base = _carried(y, observed) if residual == "last" else np.zeros_like(y)
     else:
-        base = _base(y, observed, n, horizon, residual, spec.season)
+        base = base_of(y, observed, n, horizon, residual, spec.season)
     return WindowBatch(
         y, observed.astype(np.float32), past, known, n + (horizon if teacher else 0), ahead,
         np.stack([series[which].static for which, _ in places]), base, location, scale, target,
@@ -254,20 +254,30 @@ def _carried(y: Array, observed: Array) -> Array:
     return found.astype(y.dtype)
 
 
-def _base(y: Array, observed: Array, n: Array, horizon: int, residual: str, season: int) -> Array:
-    """Return the last value, or that a season ago (where it is missing: the last), [N, H]."""
-    rows = np.arange(len(y))
-    base = np.zeros((len(y), horizon), y.dtype)
+def base_places(observed: Array, n: Array, horizon: int, residual: str, season: int) -> Array:
+    """Return where the value lies that each step of the horizon is added to, [N, H]; -1: nowhere.
+
+    The last observed value, or that a season ago (where it is missing: the last).
+    """
+    rows, steps = observed.shape
     if residual == "none":
-        return base
-    places = np.where(observed & (np.arange(y.shape[1]) < n[:, None]), np.arange(y.shape[1]), -1)
-    last = places.max(axis=1, initial=-1)
-    base += np.where(last >= 0, y[rows, np.maximum(last, 0)], 0)[:, None]
+        return np.full((rows, horizon), -1)
+    inside = observed & (np.arange(steps) < n[:, None])
+    last = np.where(inside, np.arange(steps), -1).max(axis=1, initial=-1)
+    places = np.repeat(last[:, None], horizon, axis=1)
     if residual == "season":
         for h in range(horizon):
             at = n - season + h % season
-            there = (at >= 0) & observed[rows, np.maximum(at, 0)]
-            base[there, h] = y[rows, np.maximum(at, 0)][there]
+            there = (at >= 0) & observed[np.arange(rows), np.maximum(at, 0)]
+            places[there, h] = at[there]
+    return places
+
+
+def base_of(y: Array, observed: Array, n: Array, horizon: int, residual: str, season: int) -> Array:
+    """Return what answers are added to, [N, H]: the values at `base_places`, 0 where nowhere."""
+    places = base_places(observed, n, horizon, residual, season)
+    found = np.take_along_axis(y, np.maximum(places, 0), axis=1)
+    base: Array = np.where(places >= 0, found, 0).astype(y.dtype)
     return base
 
 

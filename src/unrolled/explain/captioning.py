@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from unrolled.data.captions import Described
 from unrolled.explain import page
 from unrolled.explain.report import Example, Numbers, alignment_panel, heading, with_numbers
+from unrolled.explain.results import Explanation
+from unrolled.explain.sections import with_explanations
 from unrolled.runtime.captioner_model import CaptionerModel
 
 Array = NDArray[Any]
@@ -41,6 +43,8 @@ def captioned_examples(
         zip(things.inputs, model.caption(things.inputs, beam=beam), strict=True)
     ):
         parts = list(given) if kind == "attributes" else _numbered(given)
+        if kind != "attributes" and best.alignment is not None:
+            parts = list(best.parts)
         example: dict[str, Any] = {
             "word": ", ".join(given) if kind == "attributes" else f"row {things.rows[i]}",
             "predicted": best.text,
@@ -93,6 +97,8 @@ def captioning_report(
     examples: Sequence[Example],
     log: Sequence[Numbers] = (),
     metrics: Numbers | None = None,
+    *,
+    explanations: Sequence[Explanation] = (),
 ) -> str:
     """Return a page on a captioner: its numbers, learning curves, and each text with its reasons.
 
@@ -105,7 +111,8 @@ def captioning_report(
         (heading(example), _panel(k, example), len(example["source_tokens"]) > MOST_PARTS)
         for k, example in enumerate(examples, start=1)
     ]
-    return report.add("Texts", page.articles(panels)).html()
+    report = report.add("Texts", page.articles(panels))
+    return with_explanations(report, explanations).html()
 
 
 def _panel(number: int, example: Example) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from unrolled.tasks.compare import Comparison, Setting
 
 HEADER = (
-    "setting", "H", "parameters", "quality", "train [s]", "seqs/s", "answer [ms]", "memory [steps]",
+    "setting", "H", "parameters", "quality", "train [s]", "{}/s", "answer [ms]", "memory [steps]",
 )  # fmt: skip
 READING = (
     "A dot is a run, the bar the mean of a setting's runs and one standard deviation to each side."
@@ -43,7 +43,8 @@ def _row(setting: Setting) -> tuple[str, ...]:
 def as_text(found: Comparison) -> str:
     """Return the table and the recommendation as lines of text, the best setting first."""
     better = "higher" if found.more_is_better else "lower"
-    rows = [HEADER, *(_row(setting) for setting in found.settings)]
+    header = tuple(name.format(found.counted) for name in HEADER)
+    rows = [header, *(_row(setting) for setting in found.settings)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(HEADER))]
     lines = [
         "  ".join(
@@ -60,8 +61,8 @@ def comparison_report(title: str, found: Comparison) -> str:
     better = "higher" if found.more_is_better else "lower"
     lead = " ".join(found.recommendation)
     counts = (
-        f"{found.train_size:,} examples to train on, {found.test_size:,} to measure on, equal"
-        f" {found.equal}, {len(found.settings[0].trials)} seeds each."
+        f"{found.train_size:,} {found.counted} to train on, {found.test_size:,} to measure on,"
+        f" equal {found.equal}, {len(found.settings[0].trials)} seeds each."
     )
     said = ", ".join(f"{s.name} {s.quality:.4f}" for s in found.settings)
     axis = f"{found.metric}, {better} is better"
@@ -70,8 +71,9 @@ def comparison_report(title: str, found: Comparison) -> str:
         scrolls=True,
     )  # fmt: skip
     report = page.Report(f"Compared: {title}", lead).add("Quality", body)
-    header = ("Setting", "H", "Parameters", f"{found.metric} (mean ± sd)", "Training [s]",
-              "Sequences a second", "An answer [ms]", "Memory [steps]")  # fmt: skip
+    speed = f"{found.counted.capitalize()} a second"
+    header = ("Setting", "H", "Parameters", f"{found.metric} (mean ± sd)", "Training [s]", speed,
+              "An answer [ms]", "Memory [steps]")  # fmt: skip
     table = page.table(
         "One row a setting, the best first", header, [_row(s) for s in found.settings]
     )

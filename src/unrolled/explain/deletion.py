@@ -29,16 +29,21 @@ def deletion_test(
     At k = 1, 2, 3 and up to 8 numbers evenly spread. 'trust' means that at most 5 % of the random
     orders do better than the highest, at most a third do as well (where one step decides, chance
     finds it too), and the lowest do worse than random ones. Inputs of fewer than 5 steps are 'too
-    short' to tell. The random orders are the same for every method with the same seed.
+    short' to tell. The random orders are the same for every method with the same seed. Where the
+    score may go either way, steps are ranked by size, and a fall is how far it moved.
     """
-    steps = len(values)
+    steps, size = len(values), np.asarray(values)
+    if subject.either_way:
+        size = np.abs(size)
     spread = np.linspace(0, steps - 1, min(steps, POINTS + 1)).round()
     ks = np.unique([*range(min(steps, FIRST + 1)), *map(int, spread)])
     draw = np.random.default_rng(seed)
-    ranked = np.argsort(-np.asarray(values), kind="stable")
+    ranked = np.argsort(-size, kind="stable")
     every = [ranked, ranked[::-1], *(draw.permutation(steps) for _ in range(orders))]
     keep = np.concatenate([without(order, ks.tolist()) for order in every])
     curves = scores(subject, keep, how).reshape(len(every), len(ks))
+    if subject.either_way:
+        curves = curves[:, :1] - np.abs(curves[:, :1] - curves)
     falls = curves[:, :1] - curves
     areas = falls[:, 1:].mean(axis=1) if len(ks) > 1 else np.zeros(len(every))
     top, bottom, random = areas[0], areas[1], areas[2:]
@@ -72,10 +77,14 @@ def _judge(
     if float(np.abs(falls).max()) < FLAT:
         return "do not trust", "Do not trust it here: no step that goes moves the answer."
     top, bottom, random = areas[0], areas[1], areas[2:].mean()
-    name, verb = subject.quantity.partition(" [")[0], "falls" if top >= 0 else "rises"
+    name = subject.quantity.partition(" [")[0]
+    verb, other = (
+        "moves" if subject.either_way else "falls" if area >= 0 else "rises"
+        for area in (top, random)
+    )
     told = (
         f"without the steps that it ranks highest the {name} {verb} by {abs(top):.3g} on average,"
-        f" without random ones it {'falls' if random >= 0 else 'rises'} by {abs(random):.3g};"
+        f" without random ones it {other} by {abs(random):.3g};"
         f" {100 * chance:.0f} % of random orders do as well or better"
     )
     if above < SURE or chance > LUCKY or top <= random:

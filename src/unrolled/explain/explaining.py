@@ -14,9 +14,16 @@ from unrolled.explain import attribution
 from unrolled.explain.deletion import deletion_test
 from unrolled.explain.gradients import need_torch
 from unrolled.explain.remembering import memory_of
-from unrolled.explain.results import Alignment, Attribution, Explanation, numbers
-from unrolled.explain.states import layer_states, trace
-from unrolled.explain.subject import How, Subject, scores
+from unrolled.explain.results import (
+    Alignment,
+    Attribution,
+    Explanation,
+    LayerStates,
+    Words,
+    numbers,
+)
+from unrolled.explain.states import cut, layer_states, trace
+from unrolled.explain.subject import STEPS_AT_ONCE, How, Subject, scores
 from unrolled.explain.subjects import subject_of
 from unrolled.explain.timeshap import timeshap
 
@@ -81,17 +88,20 @@ def explain(
         seed=seed,
         attributions=tuple(found),
         alignment=_alignment(subject) if "attention" in chosen else None,
-        states=tuple(map(layer_states, trace(subject.stack, subject.read)))
-        if "states" in chosen
-        else (),
+        words=_words(subject, way) if "occlusion" in chosen else None,
+        states=_states(subject) if "states" in chosen else (),
         memory=memory_of(subject, way, seed=seed) if "memory" in chosen else None,
+        name=subject.name,
+        series=subject.series,
+        either_way=subject.either_way,
     )
 
 
 def _methods(asked: Sequence[str] | str | None, subject: Subject) -> tuple[str, ...]:
     if isinstance(asked, str):
         asked = [part.strip() for part in asked.split(",")]
-    has = [name for name in METHODS if name != "attention" or subject.attention is not None]
+    lacks = _lacking(subject)
+    has = [name for name in METHODS if name not in lacks]
     if asked is None:
         long = len(subject.steps) * max(1, len(subject.written)) > MOST_DEFAULT
         asked = ["states"] if long else [name for name in DEFAULT if name in has]
@@ -101,11 +111,24 @@ def _methods(asked: Sequence[str] | str | None, subject: Subject) -> tuple[str, 
         if name not in METHODS:
             near = did_you_mean(name, METHODS)
             raise ConfigError(f"no method {name!r}; one of: {', '.join(METHODS)}.{near}")
-        if name not in has:
-            raise ConfigError("method 'attention': this model has no attention over its input")
+        if name in lacks:
+            raise ConfigError(f"method {name!r}: {lacks[name]}")
         if METHODS[name]:
             need_torch(NAMES[name])
     return tuple(asked)
+
+
+def _lacking(subject: Subject) -> dict[str, str]:
+    """Return the methods that say nothing here, and why."""
+    lacks = {}
+    if subject.attention is None:
+        lacks["attention"] = "this model has no attention over its input"
+    if subject.differentiable is None:
+        lacks |= dict.fromkeys(("gradient", "integrated"), "this answer has no slope to follow")
+    if subject.stack is None:
+        why = "the parts of this input are no steps of a recurrent stack"
+        lacks |= dict.fromkeys(("states", "memory"), why)
+    return lacks
 
 
 def _how(how: How | None, subject: Subject) -> How:
@@ -125,6 +148,7 @@ def _attributions(
     if "occlusion" in chosen:
         found.append(attribution.occlusion(subject, how))
     if "gradient" in chosen or "integrated" in chosen:
+        assert subject.differentiable is not None
         given = subject.differentiable()
         if "gradient" in chosen:
             found.append(attribution.gradient_input(subject, given))
@@ -133,6 +157,26 @@ def _attributions(
     if "timeshap" in chosen:
         found.append(timeshap(subject, how, seed=seed))
     return found
+
+
+def _states(subject: Subject) -> tuple[LayerStates, ...]:
+    assert subject.stack is not None
+    found = trace(subject.stack, subject.whole)
+    return tuple(layer_states(cut(each, subject.lead)) for each in found)
+
+
+def _words(subject: Subject, how: How) -> Words | None:
+    """Return what each step did for each unit that was written, by occlusion of the step alone."""
+    steps = len(subject.steps)
+    if subject.each is None or steps < 2 or len(subject.written) < 2:
+        return None
+    keep = np.concatenate([np.ones((1, steps), bool), ~np.eye(steps, dtype=bool)])
+    rows = max(1, STEPS_AT_ONCE // (steps + len(subject.written)))
+    found = np.concatenate(
+        [subject.each(keep[at : at + rows], how) for at in range(0, len(keep), rows)]
+    )
+    losses = (found[0] - found[1:]).T
+    return Words(values=tuple(numbers(row) for row in losses), written=subject.written)
 
 
 def _alignment(subject: Subject) -> Alignment | None:

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.frequency import stamps_at
-from unrolled.data.panel import Panel
+from unrolled.data.panel import Panel, Series
 from unrolled.explain import page
 from unrolled.explain.report import Example, Numbers, with_numbers
+from unrolled.explain.results import Explanation
+from unrolled.explain.sections import with_explanations
 from unrolled.explain.timeplot import Band, time_plot
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.train.forecast_metrics import naive_errors, seasonal_naive
@@ -48,7 +50,7 @@ def forecast_examples(
     series = model.ready(panel, horizon)
     found = []
     for k, each in enumerate(panel.series):
-        origin = len(each) - horizon if len(each) > horizon else len(each)
+        origin = shown_origin(each, horizon)
         said = model.forecast(series, [(k, origin)])
         shown = min(origin, max(2 * horizon, spec.season * 2, 24), spec.window)
         places = np.arange(origin - shown, origin + horizon)
@@ -80,6 +82,11 @@ def forecast_examples(
     return found
 
 
+def shown_origin(series: Series, horizon: int) -> int:
+    """Return the step from which a series is shown: a horizon before its end, else its end."""
+    return len(series) - horizon if len(series) > horizon else len(series)
+
+
 def forecasting_report(
     title: str,
     examples: Sequence[Example],
@@ -87,6 +94,7 @@ def forecasting_report(
     metrics: Numbers | None = None,
     *,
     unit: str = "",
+    explanations: Sequence[Explanation] = (),
 ) -> str:
     """Return a page on a forecaster: its numbers, learning curves, and a plot of each series.
 
@@ -97,7 +105,8 @@ def forecasting_report(
         report = report.add("Beside what needs no model", _beside(metrics))
     report = with_numbers(report, log, metrics)
     panels = [(str(example["name"]), _panel(example, unit), True) for example in examples]
-    return report.add("Series", page.articles(panels)).html()
+    report = report.add("Series", page.articles(panels))
+    return with_explanations(report, explanations).html()
 
 
 def _known(model: ForecastModel) -> list[float]:

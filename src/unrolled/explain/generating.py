@@ -11,22 +11,27 @@ import numpy as np
 from unrolled.data.vocab import BOS
 from unrolled.errors import DataError
 from unrolled.explain import page
-from unrolled.explain.labels import shown
+from unrolled.explain.labels import join, shown
 from unrolled.explain.report import Example, Numbers, with_numbers
-from unrolled.runtime.generator_model import GeneratorModel
+from unrolled.explain.results import Explanation
+from unrolled.explain.sections import with_explanations
+from unrolled.runtime.generator_model import GeneratorModel, frame_losses
 
 TOP = 3
 LEAD = "Below is how much each unit of a text surprised the model, and what it expected instead."
-MEAN = "{bits:.3f} bits a unit. The most surprising is '{unit}' (unit {place}): {most:.2f} bits."
+MEAN = (
+    "{bits:.3f} bits a {kind}. The most surprising is '{unit}' ({kind} {place}): {most:.2f} bits."
+)
 
 
-def surprised_examples(model: GeneratorModel, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what `surprise_report` shows of each text: units, bits [T], likeliest units [T].
+def surprised_examples(model: GeneratorModel, texts: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return what `surprise_report` shows of each sequence: units, bits [T], likeliest units [T].
 
-    bits = -log2 p(unit | all before). Raises DataError for a model of frames and an empty text.
+    bits = -log2 p(unit | all before); of frames, that of all keys of a frame, beside the likeliest
+    keys. Raises DataError for an empty text.
     """
     if model.vocabulary is None:
-        raise DataError("explain takes texts; this model reads frames of numbers")
+        return [_surprised_frames(model, model.frames(each)) for each in texts]
     unit = model.vocabulary.unit
     examples = []
     for number, text in enumerate(texts, start=1):
@@ -50,22 +55,55 @@ def surprised_examples(model: GeneratorModel, texts: Sequence[str]) -> list[dict
     return examples
 
 
+def _surprised_frames(model: GeneratorModel, frames: Any) -> dict[str, Any]:
+    begun = np.concatenate([np.zeros_like(frames[:1]), frames[:-1]])
+    logits = model.network.logits(begun[None])[0][0].astype(np.float64)
+    shares = np.exp(-np.logaddexp(0, -logits))
+    bits = frame_losses(model.network, frames) / math.log(2)
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
+    return {
+        "word": f"{len(frames)} frames",
+        "unit": "frame",
+        "tokens": [str(t) for t in range(1, len(frames) + 1)],
+        "bits": bits,
+        "expected": [
+            [(f"key {k + 1}", float(shares[t, k])) for k in row] for t, row in enumerate(best)
+        ],
+        "predicted": f"{float(np.mean(bits)):.3f} bits a frame",
+    }
+
+
 def surprise_report(
-    title: str, examples: Sequence[Example], log: Sequence[Numbers] = (), metrics: Any = None
+    title: str,
+    examples: Sequence[Example],
+    log: Sequence[Numbers] = (),
+    metrics: Any = None,
+    *,
+    explanations: Sequence[Explanation] = (),
 ) -> str:
     """Return a page on a generator: its numbers, learning curves, and each text's surprise."""
     report = with_numbers(page.Report(title, LEAD), log, metrics)
-    panels = [("".join(e["tokens"])[:60], _panel(e), len(e["tokens"]) > 40) for e in examples]
-    return report.add("Texts", page.articles(panels)).html()
+    panels = [(_heading(e), _panel(e), len(e["tokens"]) > 40) for e in examples]
+    report = report.add("Texts", page.articles(panels))
+    return with_explanations(report, explanations).html()
+
+
+def _heading(example: Example) -> str:
+    return str(example.get("word") or "".join(join(list(example["tokens"]))))[:60]
 
 
 def _panel(example: Example) -> str:
+    kind = str(example.get("unit", "unit"))
     tokens, bits = list(example["tokens"]), np.asarray(example["bits"], np.float64)
     most = int(bits.argmax())
     said = MEAN.format(
-        bits=float(bits.mean()), unit=shown(tokens[most]), place=most + 1, most=float(bits[most])
+        kind=kind,
+        bits=float(bits.mean()),
+        unit=shown(tokens[most]),
+        place=most + 1,
+        most=float(bits[most]),
     )
-    header = ("Unit", "Bits", *(f"Expected {k + 1}" for k in range(TOP)))
+    header = (kind.capitalize(), "Bits", *(f"Expected {k + 1}" for k in range(TOP)))
     rows = [
         (
             shown(token),
@@ -75,4 +113,4 @@ def _panel(example: Example) -> str:
         for t, token in enumerate(tokens)
     ]
     marked = page.marked_text(tokens, (bits / max(float(bits.max()), 1e-9)).tolist())
-    return page.paragraph(said) + marked + page.table("Every unit", header, rows)
+    return page.paragraph(said) + marked + page.table(f"Every {kind}", header, rows)

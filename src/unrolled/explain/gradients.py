@@ -37,22 +37,36 @@ def twin(spec: NetworkSpec, weights: Mapping[str, Array]) -> Any:
 
 
 def differentiable(
-    stack: Any, x: Array, baseline: Array, answer: Callable[[int], Any]
+    stack: Any, x: Array, baseline: Array, answer: Callable[[int], Any], before: Array | None = None
 ) -> Differentiable:
     """Return the score as a function of what `stack` reads, in the place of its own input.
 
-    `stack` is the torch layer that reads the steps, `x` and `baseline` [S, I]. `answer(n)` runs the
-    whole module on n copies of the input and returns their scores [n].
+    `stack` is the torch layer that reads the steps, `x` and `baseline` [S, I], after `before`
+    [B, I]. `answer(n)` runs the whole module on n copies of the input and returns their scores [n].
     """
+    import torch
+
+    def found(read: Any) -> Any:
+        whole = read
+        if before is not None:
+            first = torch.from_numpy(np.repeat(before[None].astype(np.float64), len(read), axis=0))
+            whole = torch.cat([first, read], dim=1)
+        hook = stack.register_forward_pre_hook(lambda _, inputs: (whole, *inputs[1:]))
+        try:
+            return answer(len(read))
+        finally:
+            hook.remove()
+
+    return slope_of(x, baseline, found)
+
+
+def slope_of(x: Array, baseline: Array, answer: Callable[[Any], Any]) -> Differentiable:
+    """Return the scores that `answer` gives for tensors [N, S, I], as a function with a slope."""
     import torch
 
     def gradient(given: Array) -> tuple[Array, Array]:
         read = torch.from_numpy(np.ascontiguousarray(given, np.float64)).requires_grad_()
-        hook = stack.register_forward_pre_hook(lambda _, inputs: (read, *inputs[1:]))
-        try:
-            found = answer(len(given))
-        finally:
-            hook.remove()
+        found = answer(read)
         (slope,) = torch.autograd.grad(found.sum(), read)
         return found.detach().numpy(), slope.numpy()
 

@@ -93,8 +93,11 @@ def effective_length(norms: Array, share: float) -> int | None:
 
 def memory_of(subject: Subject, how: How, *, seed: int = 0) -> Memory:
     """Return the memory curve of the stack on this input, and the answer's own beside it."""
-    norms, errors = jacobian_norms(subject.stack, subject.read, seed=seed)
+    assert subject.stack is not None
     steps = len(subject.steps)
+    norms, errors = (
+        part[:steps] for part in jacobian_norms(subject.stack, subject.whole, seed=seed)
+    )
     keep = np.concatenate([np.ones((1, steps), bool), ~np.eye(steps, dtype=bool)[::-1]])
     found = scores(subject, keep, how)
     length_e, length_1 = effective_length(norms, 1 / math.e), effective_length(norms, 0.01)

@@ -17,7 +17,8 @@ class DeletionTest(Struct, frozen=True, kw_only=True):
 
     `top`, `bottom` and `random` are the scores after the first `ks` steps are gone: those that the
     explanation ranks highest, those it ranks lowest, and the mean over random orders, of which 90 %
-    lie from `random_low` to `random_high`. An area is the mean fall of the score over k > 0;
+    lie from `random_low` to `random_high`. Where the score may go either way, they are what it was
+    at first less how far it moved. An area is the mean fall of the score over k > 0;
     `above_random` is the share of random orders whose area is not above `area_top`, `by_chance`
     the share whose area is not below it.
     """
@@ -63,6 +64,16 @@ class Alignment(Struct, frozen=True, kw_only=True):
     entropy: float
     monotonicity: float
     overview: str
+
+
+class Words(Struct, frozen=True, kw_only=True):
+    """What each step did for each written unit: the fall of its log-probability without the step.
+
+    `values` [T, S] in nats has a row for each of `written`, those before it given.
+    """
+
+    values: tuple[Numbers, ...]
+    written: tuple[str, ...]
 
 
 class Gate(Struct, frozen=True, kw_only=True):
@@ -119,7 +130,10 @@ class Explanation(Struct, frozen=True, kw_only=True):
     """Why a model gave an answer, and how far each method may be trusted with saying so.
 
     `score` is that of `answer` given all `steps`, in `quantity`, and `score_of_nothing` without
-    any. Steps leave by `how`. What was not asked for is None or empty.
+    any. Steps leave by `how`. What was not asked for is None or empty. `name` is what the input is
+    called where its steps do not say it; those of a `series` are places in time. Where
+    the score is a value that may go `either_way`, methods rank by size and their tests watch how
+    far it moves.
     """
 
     answer: str
@@ -131,8 +145,12 @@ class Explanation(Struct, frozen=True, kw_only=True):
     seed: int
     attributions: tuple[Attribution, ...] = ()
     alignment: Alignment | None = None
+    words: Words | None = None
     states: tuple[LayerStates, ...] = ()
     memory: Memory | None = None
+    name: str = ""
+    series: bool = False
+    either_way: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as plain lists, numbers and texts."""

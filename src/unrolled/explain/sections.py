@@ -29,7 +29,12 @@ DELETION_READING = (
     "The further a line rises, the more the answer lost. 90 % of random orders lie in the grey"
     " area; 'highest' should keep to its upper edge or above, 'lowest' to its lower edge."
 )
-CAPTION = "Mean fall of the {unit} as steps go, and the verdict of each method's test"
+WORDS_READING = (
+    "A row is a unit that was written, those before it given; a column is a part of the input. The"
+    " stronger the colour, the more the unit's log-probability moves when that part alone is gone:"
+    " one colour where it falls, the other where it rises. The most is {most:.3g}."
+)
+CAPTION = "Mean {move} of the {unit} as steps go, and the verdict of each method's test"
 GATES = (
     "Gates are numbers from 0 (closed) to 1 (open). The forget gate of an LSTM and the update gate"
     " of a GRU say how much of the last state is kept; a unit's time constant is after how many"
@@ -72,7 +77,7 @@ def _panels(found: Sequence[Explanation], body: object) -> str:
 
 
 def _heading(found: Explanation) -> str:
-    whole = "".join(join(found.steps[:MOST_HEADING]))
+    whole = found.name or "".join(join(found.steps[:MOST_HEADING]))
     return whole if len(whole) <= MOST_HEADING else whole[: MOST_HEADING - 1] + "…"
 
 
@@ -80,23 +85,50 @@ def _attributed(found: Explanation) -> str:
     gone = "removed" if found.how == "remove" else "replaced by what says nothing"
     said = (
         f"Explained: {found.answer}. Its {found.quantity} is {found.score:.4g} given all"
-        f" {len(found.steps)} steps, and {found.score_of_nothing:.4g} given none. Tested steps are"
-        f" {gone}."
+        f" {len(found.steps)} parts of the input, and {found.score_of_nothing:.4g} given none."
+        f" Tested parts are {gone}."
     )
     rows = [_row(found, each) for each in found.attributions]
     header = ("Method", "Here", "Highest gone", "Random gone", "Ranks highest")
     parts = [_method(found, each) for each in found.attributions]
     return (
         page.paragraph(said)
-        + page.table(CAPTION.format(unit=found.quantity), header, rows)
+        + page.table(CAPTION.format(move=_move(found), unit=found.quantity), header, rows)
+        + _by_word(found)
         + "".join(parts)
     )
 
 
+def _by_word(found: Explanation) -> str:
+    """Return the grid of written units by steps, where there is one."""
+    if found.words is None:
+        return ""
+    values, written = found.words.values, found.words.written
+    most = max(abs(value) for row in values for value in row)
+    rows = [f"{shown(unit)} ({t})" for t, unit in enumerate(written, start=1)]
+    grid = signed_grid(
+        values,
+        rows,
+        found.steps,
+        row_title="written",
+        column_title="part of the input",
+        description=f"What {len(found.steps)} parts did for each of {len(written)} written units",
+    )
+    reading = WORDS_READING.format(most=most)
+    numbers: list[tuple[str | float, ...]] = [
+        (name, *(round(value, 3) for value in row)) for name, row in zip(rows, values, strict=True)
+    ]
+    header = ("written", *(shown(step) for step in found.steps))
+    return page.figure(
+        "What each part did for each word [nats]", grid, reading, scrolls=True
+    ) + page.details("Each part and word in numbers", page.table("Nats lost", header, numbers))
+
+
 def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
     assert each.deletion is not None
-    order = np.argsort(-np.array(each.values), kind="stable")[:MOST_NAMED]
-    named = ", ".join(f"{shown(found.steps[t])}\u00a0({t + 1})" for t in order)
+    size = np.abs(each.values) if found.either_way else np.array(each.values)
+    order = np.argsort(-size, kind="stable")[:MOST_NAMED]
+    named = ", ".join(f"{_step(found, t)}\u00a0({t + 1})" for t in order)
     test = each.deletion
     return each.title, test.verdict, round(test.area_top, 3), round(test.area_random, 3), named
 
@@ -104,7 +136,7 @@ def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
 def _method(found: Explanation, each: Attribution) -> str:
     assert each.deletion is not None
     title = f"{each.title} [{each.unit.partition(' [')[2].rstrip(']') or each.unit}]"
-    if len(found.steps) <= MOST_READ:
+    if len(found.steps) <= MOST_READ and not found.series:
         most = max(map(abs, each.values))
         reading = TEXT_READING.format(what=each.reading, most=most, unit=each.unit)
         picture = page.figure(title, page.signed_text(found.steps, each.values), reading)
@@ -123,18 +155,26 @@ def _method(found: Explanation, each: Attribution) -> str:
         details = page.details(
             "The method in numbers", page.table(each.title, ("", "Value"), named)
         )
-    values = [
-        (t + 1, shown(step), float(value))
-        for t, (step, value) in enumerate(zip(found.steps, each.values, strict=True))
-    ]
+    values = [(t + 1, _step(found, t), float(value)) for t, value in enumerate(each.values)]
     numbers = page.details(
         "Every step in numbers", page.table(each.title, ("Place", "Step", each.unit), values)
     )
-    test = page.paragraph(each.deletion.sentence) + _deleted(each.deletion, found.quantity)
+    test = page.paragraph(each.deletion.sentence) + _deleted(each.deletion, found)
     return page.subheading(each.title) + page.beside(picture + details + numbers, test)
 
 
-def _deleted(test: DeletionTest, quantity: str) -> str:
+def _step(found: Explanation, t: int) -> str:
+    """Return a step's name; what is no unit of a text, such as a stamp, keeps its spaces."""
+    step = found.steps[t]
+    return step if " " in step.strip() else shown(step)
+
+
+def _move(found: Explanation) -> str:
+    return "change" if found.either_way else "fall"
+
+
+def _deleted(test: DeletionTest, found: Explanation) -> str:
+    quantity, move = found.quantity, _move(found)
     if len(test.ks) < 2:
         return ""
     full = test.top[0]
@@ -148,8 +188,8 @@ def _deleted(test: DeletionTest, quantity: str) -> str:
     picture = svg.line_chart(
         lines,
         x_title="steps gone",
-        y_title=f"fall of the {quantity}",
-        description=f"Fall of the {quantity} as steps go. {test.sentence}",
+        y_title=f"{move} of the {quantity}",
+        description=f"{move.capitalize()} of the {quantity} as steps go. {test.sentence}",
         band=[(float(k), full - high, full - low) for k, low, high in ends],
     )
     return page.figure(f"Deletion test, {quantity} by steps gone", picture, DELETION_READING)

@@ -104,6 +104,18 @@ def _direction(layer: Recurrent, k: int, d: int, suffix: str, x: Array) -> Trace
     return Trace(k, bool(d), spec.cell, named, hs, cs if spec.cell == "lstm" else None)
 
 
+def cut(found: Trace, first: int) -> Trace:
+    """Return a trace without its first steps."""
+    return Trace(
+        found.layer,
+        found.backward,
+        found.cell,
+        {name: values[first:] for name, values in found.gates.items()},
+        found.h[first:],
+        None if found.c is None else found.c[first:],
+    )
+
+
 def time_constants(found: Trace) -> Array | None:
     """Return for each unit how many steps pass until what it holds has faded to 1/e, [H].
 

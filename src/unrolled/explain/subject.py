@@ -46,9 +46,13 @@ class Subject:
     kept, [N, S], to the answer's score [N]: the log-probability of this same answer, or a
     forecast's value, in `quantity`. The other steps are removed, or replaced by `<unk>` or a mean,
     as `how` says; an answer that sits at a step (a tag) is not `removable`. `attention` [S] are the
-    shares of the steps, `alignment` [T, S] those of each of `written` target steps. `stack` is the
-    recurrent stack that reads the steps and `read` [S, I] what it reads. `differentiable` needs
-    torch.
+    shares of the steps, `alignment` [T, S] those of each of `written` target steps, and `each` maps
+    masks to the scores [N, T] of these steps by themselves. `stack` is the recurrent stack that
+    reads the steps and `read` [S, I] what it reads, after `before` [B, I] that is no step of the
+    input; None where parts are read at once. `differentiable` needs torch, and is None where the
+    score has no slope. `name` is what the input is called where its steps do not say it; `series`
+    that steps are places in time rather than units of a text; `either_way` that a score is a value
+    which matters as much where it rises as where it falls.
     """
 
     steps: tuple[str, ...]
@@ -56,17 +60,33 @@ class Subject:
     quantity: str
     removable: bool
     score: Callable[[Mask, How], Array]
-    stack: Recurrent
-    read: Array
-    differentiable: Callable[[], Differentiable]
+    stack: Recurrent | None
+    read: Array | None
+    differentiable: Callable[[], Differentiable] | None
     attention: Array | None = None
     alignment: Array | None = None
     written: tuple[str, ...] = ()
+    each: Callable[[Mask, How], Array] | None = None
+    before: Array | None = None
+    name: str = ""
+    series: bool = False
+    either_way: bool = False
 
     @property
     def how(self) -> How:
         """How steps leave this input unless it is told otherwise."""
         return "remove" if self.removable else "replace"
+
+    @property
+    def lead(self) -> int:
+        """B, the steps that the stack reads before the first of the input."""
+        return 0 if self.before is None else len(self.before)
+
+    @property
+    def whole(self) -> Array:
+        """All that the stack reads, [B + S, I]."""
+        assert self.read is not None
+        return self.read if self.before is None else np.concatenate([self.before, self.read])
 
 
 def scores(subject: Subject, keep: Mask, how: How) -> Array:

@@ -49,17 +49,19 @@ def run(
     mask: Tensor,
     h: Tensor,
     c: Tensor | None,
+    flow: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return every h_t [T, N, H] and context [T, N, M] of the decoder; differentiable once.
 
     `gates` [T, N, G * H] is the embeddings' share of the first product with bias_ih; the memory is
-    `values` [N, S, M] with `keys` [N, S, A] and an additive `mask` [N, S].
+    `values` [N, S, M] with `keys` [N, S, A] and an additive `mask` [N, S]. The backward pass writes
+    |dL/dh[t]| and |dL/dc[t]| to `flow` [T, N, 2] where it is given.
     """
     kind = spec.nonlinearity if spec.cell == "rnn" else spec.cell
     bias = gates.new_zeros(gates.shape[-1]) if weights.bias is None else weights.bias
     first_c = torch.zeros_like(h) if c is None else c
     result: tuple[Tensor, Tensor] = _Loop.apply(  # type: ignore[no-untyped-call]
-        kind, gates, *weights._replace(bias=bias), values, keys, mask, h, first_c
+        (kind, flow), gates, *weights._replace(bias=bias), values, keys, mask, h, first_c
     )
     return result
 
@@ -68,7 +70,7 @@ class _Loop(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        kind: str,
+        kind_and_flow: tuple[str, Tensor | None],
         gates: Tensor,
         w_context: Tensor,
         w_hidden: Tensor,
@@ -81,6 +83,7 @@ class _Loop(torch.autograd.Function):
         h: Tensor,
         c: Tensor,
     ) -> tuple[Tensor, Tensor]:
+        kind, ctx.flow = kind_and_flow
         steps, rows, wide = gates.shape
         step_forward = _CELLS[kind].forward
         w_both, w_context_t = torch.cat([w_hidden, w_query]).t(), w_context.t()
@@ -130,6 +133,8 @@ class _Loop(torch.autograd.Function):
             previous = outputs[t - 1] if t else h
             dh = dh + d_outputs[t]
             kept, cells = ctx.saved[t], ctx.cells[t]
+            if ctx.flow is not None:
+                _note(ctx.kind, ctx.flow[t], kept, dh, dc)
             direct, dc = step_backward(
                 kept, previous, cells, dh, dc, d_gates[t], d_both[t, :, :wide]
             )
@@ -164,6 +169,14 @@ class _Loop(torch.autograd.Function):
             dh,
             dc,
         )
+
+
+def _note(kind: str, flow: Tensor, kept: tuple[Tensor, ...], dh: Tensor, dc: Tensor) -> None:
+    """Write the norms of the whole dL/dh[t] and, of an LSTM, dL/dc[t] to `flow` [N, 2]."""
+    flow[:, 0] = dh.norm(dim=1)
+    if kind == "lstm":
+        o, squashed = kept[3:]
+        flow[:, 1] = (dc + _tanh_backward(dh * o, squashed)).norm(dim=1)
 
 
 def _hidden(keys: Tensor, query: Tensor, out: Tensor) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +38,31 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a decoder did whose cell is not run by its own module, so that no hook of it is called.
+
+    `x` [N, T, I] is what its first layer read, `state` its first state, as the module takes both;
+    `flow` [1, T, N, 2] of each layer gets |dL/dh[t]| and |dL/dc[t]| in the backward pass.
+    """
+
+    x: Tensor
+    state: Any
+    flow: list[Tensor]
+
+
+@dataclass(frozen=True)
 class Decoder:
-    """The parts of a network that write: its layers by name, and whether dropout acts."""
+    """The parts of a network that write: its layers by name, and whether dropout acts.
+
+    `watch` is told what was `Seen` where the cell is run step by step.
+    """
 
     spec: DecoderSpec
     recurrent: nn.Module
     attention: Attention | None
     readout: nn.Linear
     training: bool
+    watch: Callable[[Seen], None] | None = None
 
     @property
     def additive(self) -> bool:
@@ -89,7 +108,8 @@ def stepwise(
     layers = layer_weights(decoder)
     masks = _state_masks(decoder, h)
     readout: Tensor | None = None
-    written = []
+    written, read, flow = [], [], _no_flow(decoder, h, steps)
+    first_state = _state(h, c)
     for t in range(steps):
         embedded = next_embedding(t, readout)
         x, context = embedded, None
@@ -101,6 +121,9 @@ def stepwise(
             x = torch.cat([embedded, fed], dim=-1)
         first = F.linear(x, layers[0].ih, layers[0].b_ih)
         y, h, c = _stack(decoder, layers, first, h, c, masks)
+        if flow:
+            _record(flow, t, h, c)
+            read.append(x.detach())
         if attention is None:
             joined = y
         elif context is None:
@@ -111,7 +134,37 @@ def stepwise(
             joined = torch.cat([y, context, embedded], dim=-1)
         readout = torch.tanh(decoder.readout(joined))
         written.append(readout)
+    if decoder.watch is not None:
+        decoder.watch(Seen(torch.stack(read, dim=1), first_state, flow))
     return torch.stack(written, dim=1)
+
+
+def _no_flow(decoder: Decoder, h: States, steps: int) -> list[Tensor]:
+    """Return what a watched decoder's flow is written to, a tensor a layer; else nothing."""
+    if decoder.watch is None:
+        return []
+    return [state.new_zeros(1, steps, len(state), 2) for state in h]
+
+
+def _state(h: States, c: States | None) -> Any:
+    """Return the first state as the decoder's module takes it, apart from its graph."""
+    first = _per_layer(tuple(state.detach() for state in h))
+    if c is None:
+        return first
+    return first, _per_layer(tuple(state.detach() for state in c))
+
+
+def _record(flow: list[Tensor], t: int, h: States, c: States | None) -> None:
+    """Let the backward pass write the norms of dL/dh[t] and dL/dc[t] of every layer, by row."""
+    for column, states in enumerate((h, c or ())):
+        for norms, state in zip(flow, states, strict=False):
+            if state.requires_grad:
+                hook = partial(_note, norms[0, t, :, column])
+                state.register_hook(hook)  # type: ignore[no-untyped-call]
+
+
+def _note(norms: Tensor, gradient: Tensor) -> None:
+    norms.copy_(gradient.norm(dim=1))
 
 
 def layer_weights(decoder: Decoder) -> list[LayerWeights]:
@@ -191,11 +244,20 @@ def additive(
         query=attention.query.weight,
         score=attention.score.weight[0],
     )
+    flow = _no_flow(decoder, h, embedded.shape[1])
     if bahdanau.supports(spec) and masks[0] is None:
         first_c = None if c is None else c[0]
-        y, context = bahdanau.run(spec, weights, gates, memory.values, keys, mask, h[0], first_c)
+        norms = flow[0][0] if flow else None
+        y, context = bahdanau.run(
+            spec, weights, gates, memory.values, keys, mask, h[0], first_c, norms
+        )
     else:
-        y, context = _additive_loop(decoder, layers, weights, gates, h, c, memory, mask, masks)
+        y, context = _additive_loop(
+            decoder, layers, weights, gates, h, c, memory, mask, masks, flow
+        )
+    if decoder.watch is not None:
+        read = torch.cat([embedded.detach(), context.detach().transpose(0, 1)], dim=-1)
+        decoder.watch(Seen(read, _state(h, c), flow))
     joined = torch.cat([y, context, embedded.transpose(0, 1)], dim=-1)
     return torch.tanh(decoder.readout(joined)).transpose(0, 1)
 
@@ -210,17 +272,19 @@ def _additive_loop(
     memory: Memory,
     mask: Tensor,
     masks: list[Tensor | None],
+    flow: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """What `bahdanau.run` returns, for any stack, through autograd."""
     w_context, w_query, keys = weights.context.t(), weights.query.t(), memory.keys
     assert keys is not None
     outputs, contexts = [], []
-    for step_gates in gates.unbind(0):
+    for t, step_gates in enumerate(gates.unbind(0)):
         query = torch.mm(h[-1], w_query).unsqueeze(1)
         scores = torch.matmul(torch.tanh(query + keys), weights.score) + mask
         context = torch.bmm(torch.softmax(scores, dim=-1).unsqueeze(1), memory.values).squeeze(1)
         first = torch.addmm(step_gates, context, w_context)
         y, h, c = _stack(decoder, layers, first, h, c, masks)
+        _record(flow, t, h, c)
         outputs.append(y)
         contexts.append(context)
     return torch.stack(outputs), torch.stack(contexts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 
 from unrolled.nn import decoder as decoding
 from unrolled.nn.attention import Attention
-from unrolled.nn.decoder import Decoder, Memory, States
+from unrolled.nn.decoder import Decoder, Memory, Seen, States
 from unrolled.nn.embedding import Embedding
 
 
@@ -30,7 +31,8 @@ class Writer(nn.Module):
     """A decoder over what `encode` makes of the inputs; its kinds hold the layers.
 
     N rows, T target length, V the target vocabulary. Sources: Bengio et al. 2015 (scheduled
-    sampling); the decoders are in `unrolled.nn.decoder`.
+    sampling); the decoders are in `unrolled.nn.decoder`. `watch` is told what a decoder did that
+    its own module does not run; it acts in training only.
     """
 
     spec: Any
@@ -39,6 +41,7 @@ class Writer(nn.Module):
     attention: Attention | None
     readout: nn.Linear
     output: nn.Linear
+    watch: Callable[[Seen], None] | None = None
 
     def encode(self, source: Tensor, lengths: Tensor) -> Written:
         """Read the inputs [N, S, ...] with lengths [N] of 1 or more."""
@@ -98,7 +101,8 @@ class Writer(nn.Module):
         """Return r_t for every step, [N, T, R]; arguments as in `forward`."""
         about = self.encode(source, source_lengths)
         memory, h, c, fed = about
-        parts = Decoder(self.spec, self.decoder, self.attention, self.readout, self.training)
+        watch = self.watch if self.training else None
+        parts = Decoder(self.spec, self.decoder, self.attention, self.readout, self.training, watch)
         embedded = self.target_embedding(target_in)
         if teacher_forcing < 1:
             return self._sampled(parts, target_in, teacher_forcing, generator, about)

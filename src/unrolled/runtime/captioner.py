@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from unrolled.runtime.networks import DecoderNetwork, Memory, bridge
-from unrolled.runtime.weights import Array, Linear, Weights, take
+from unrolled.runtime.weights import Array, Linear, Weights, kept, take
 from unrolled.spec import CaptionerSpec, Precision
 
 
@@ -30,6 +30,7 @@ class CaptionerNetwork(DecoderNetwork):
         if spec.positions:
             self.position = take(weights, "position", (spec.positions, width))
         self.bridge_h, self.bridge_c = bridge(width, width, spec.decoder, weights)
+        self.weights = kept(weights, decoder=self.decoder)
 
     def encode(self, source: Array, lengths: Array) -> Memory:
         """Read numbers [N, S, F], or attributes [N, S], with lengths [N] of 1 or more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from unrolled.runtime.captioner import CaptionerNetwork
 from unrolled.runtime.weights import Array
 from unrolled.runtime.writing import WritingSession
 from unrolled.spec import CaptionerSpec, Precision
+
+if TYPE_CHECKING:
+    from unrolled.explain.results import Explanation
 
 BATCH_SIZE = 256
 
@@ -195,6 +198,17 @@ class CaptionerModel:
         taken = np.take_along_axis(log_probs, pairs.target_out[:, :, None], axis=2)[:, :, 0]
         total: Array = taken.sum(axis=1, dtype=np.float64)
         return total
+
+    def explain(
+        self, thing: Any, methods: Sequence[str] | str | None = None, **choices: Any
+    ) -> Explanation:
+        """Return why a thing gets its text: which of its parts mattered, for each word too.
+
+        `methods` and `choices` (target, how, seed) are those of `unrolled.explain.explain`.
+        """
+        from unrolled.explain.explaining import explain
+
+        return explain(self, thing, methods, **choices)
 
     def read(self, features: Any) -> list[Input]:
         """Return what the network reads of each thing: numbers [S, F], or ids of attributes [S]."""

@@ -22,7 +22,7 @@ from unrolled.runtime.heads import last_layer
 from unrolled.runtime.networks import bridge, split_states
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.rows import to_rows, to_state
-from unrolled.runtime.weights import Array, Linear, Weights, part_of_model, take, under
+from unrolled.runtime.weights import Array, Linear, Weights, kept, part_of_model, take, under
 from unrolled.spec import ForecasterSpec, Precision
 from unrolled.validation import check_network, final_sizes
 
@@ -47,6 +47,7 @@ class ForecasterNetwork:
         self.decoder: Recurrent | None = None
         if spec.decoder in ("linear", "mlp"):
             self.head = _Head(spec, weights)
+            self.weights = kept(weights, recurrent=self.recurrent)
             return
         stack = spec.recurrent
         if spec.decoder_recurrent is not None:
@@ -55,6 +56,10 @@ class ForecasterNetwork:
             with part_of_model("decoder"):
                 self.decoder = Recurrent(stack, under(weights, "decoder"), precision=precision)
         self.output = Linear(weights, "output", stack.output_size, spec.num_outputs)
+        layers = {"recurrent": self.recurrent}
+        if self.decoder is not None:
+            layers["decoder"] = self.decoder
+        self.weights = kept(weights, **layers)
 
     def outputs(self, batch: WindowBatch) -> Array:
         """Return what the network says of each step of the horizon, [N, H, O].

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from unrolled.runtime.forecast_session import ForecastSession
 from unrolled.runtime.forecaster import ForecasterNetwork
 from unrolled.runtime.weights import Array
 from unrolled.spec import ForecasterSpec, Precision
+
+if TYPE_CHECKING:
+    from unrolled.explain.results import Explanation
 
 BATCH_SIZE = 256
 DRAWN_ROWS = 16_384
@@ -140,6 +143,17 @@ class ForecastModel:
         """
         return ForecastSession(self, start=start, name=name, static=static)
 
+    def explain(
+        self, data: Any, methods: Sequence[str] | str | None = None, **choices: Any
+    ) -> Explanation:
+        """Return why a series gets its forecast: which steps, or covariates, mattered.
+
+        `methods` and `choices` (target, how, seed) are those of `unrolled.explain.explain`.
+        """
+        from unrolled.explain.explaining import explain
+
+        return explain(self, data, methods, **choices)
+
     def ready(self, panel: Panel, steps: int, future: Any = None) -> list[Ready]:
         """Return series as the network reads them; DataError where what lies ahead is missing."""
         spec = self.forecasting
@@ -174,7 +188,7 @@ class ForecastModel:
         for begin in range(0, len(places), size):
             chosen = places[begin : begin + size]
             windows = self.batch(series, chosen, steps)
-            self._check(series, chosen, windows, steps)
+            self.check(series, chosen, windows, steps)
             names = [series[which].id for which, _ in chosen]
             samples = self.forecasting.samples
             parts.append(self.network.predict(windows, names=names, samples=samples, seed=seed))
@@ -250,9 +264,10 @@ class ForecastModel:
     def _freq(self) -> Any:
         return parse_frequency(self.forecasting.freq)
 
-    def _check(
+    def check(
         self, series: Sequence[Ready], places: Sequence[Place], windows: WindowBatch, steps: int
     ) -> None:
+        """Raise DataError for a window without a value, and for a covariate missing ahead."""
         inside = np.arange(windows.y.shape[1]) < windows.lengths[:, None]
         empty = np.flatnonzero(~((windows.observed > 0) & inside).any(axis=1))
         if len(empty):

@@ -8,7 +8,16 @@ import numpy as np
 
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.state import fingerprint
-from unrolled.runtime.weights import Array, Linear, Weights, log_softmax, part_of_model, take, under
+from unrolled.runtime.weights import (
+    Array,
+    Linear,
+    Weights,
+    kept,
+    log_softmax,
+    part_of_model,
+    take,
+    under,
+)
 from unrolled.spec import GeneratorSpec, Precision
 from unrolled.validation import check_network
 
@@ -43,6 +52,7 @@ class GeneratorNetwork:
         else:
             output = Linear(weights, "output", width, spec.vocab_size or spec.frame_size)
             self.weight, self.bias = output.weight, output.bias
+        self.weights = kept(weights, recurrent=self.recurrent)
 
     def read(self, inputs: Array) -> Array:
         """Return what the stack reads: the embedding of tokens [...], or frames [..., I]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from unrolled.runtime.generator_session import GeneratorSession
 from unrolled.runtime.sampling import Sampling, distribution, draw
 from unrolled.runtime.weights import Array
 from unrolled.spec import GeneratorSpec, Precision
+
+if TYPE_CHECKING:
+    from unrolled.explain.results import Explanation
 
 BATCH_SIZE = 64
 CHUNK = 1024
@@ -229,6 +232,17 @@ class GeneratorModel:
     def stream(self) -> GeneratorSession:
         """Begin a sequence that arrives step by step; each gives what may come next."""
         return GeneratorSession(self)
+
+    def explain(
+        self, sequence: Any, methods: Sequence[str] | str | None = None, **choices: Any
+    ) -> Explanation:
+        """Return why the unit after a sequence is what it is: which steps mattered, gates, memory.
+
+        `methods` and `choices` (target, how, seed) are those of `unrolled.explain.explain`.
+        """
+        from unrolled.explain.explaining import explain
+
+        return explain(self, sequence, methods, **choices)
 
     def frames(self, given: Any) -> Array:
         """Return frames [T, I]; raises DataError where they do not fit the model."""

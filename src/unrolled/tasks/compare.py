@@ -17,9 +17,9 @@ from unrolled.tasks.trials import (
     Bench,
     Trial,
     count_parameters,
+    learned,
     run_trial,
     solve_hidden_size,
-    vocabularies,
 )
 
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
@@ -62,7 +62,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings, best first, and what they say in words."""
+    """All settings, best first, and what they say in words; data is counted in `counted`."""
 
     task: str
     equal: str
@@ -72,6 +72,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     test_size: int
     settings: tuple[Setting, ...]
     recommendation: tuple[str, ...]
+    counted: str
 
 
 def compare(
@@ -107,6 +108,7 @@ def compare(
         test_size=len(bench.test),
         settings=tuple(settings),
         recommendation=tuple(recommend(settings, key, grid.equal)),
+        counted=bench.entry.counted,
     )
 
 
@@ -121,7 +123,7 @@ def plan(
     entry = bench.entry
     if grid.attentions and entry.attention is None:
         raise ConfigError("this task has no attention to compare; leave --attention out")
-    found = vocabularies(bench, options, training) if grid.equal == "parameters" else {}
+    found = learned(bench, options, training) if grid.equal == "parameters" else {}
     planned, budget = [], grid.parameters
     for cell, depth, attention in itertools.product(
         grid.cells, grid.depths, grid.attentions or ("",)

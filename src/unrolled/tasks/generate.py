@@ -122,18 +122,7 @@ def _plan(
     width: int,
     hashes: Sequence[str],
 ) -> Plan:
-    reads = width or options.embedding_size
-    network = GeneratorSpec(
-        recurrent=recurrent_spec(options, input_size=reads, layers=options.layers),
-        vocab_size=len(vocabularies["source"]) if vocabularies else 0,
-        embedding_size=0 if width else options.embedding_size,
-        frame_size=width,
-        tied=options.tied,
-        dropout=options.dropout,
-        input_dropout=options.input_dropout,
-        embedding_dropout=options.embedding_dropout,
-        weight_dropout=options.weight_dropout,
-    )
+    network = network_spec(options, len(vocabularies["source"]) if vocabularies else 0, width)
     generation = GenerationSpec(
         kind=kind,
         items=options.items,
@@ -150,6 +139,22 @@ def _plan(
     )
     plan = Plan("generate", network, data, training, vocabularies, hashes[0])
     return replace(plan, validation_hash=hashes[1])
+
+
+def network_spec(options: GenerateOptions, vocab_size: int, frame_size: int) -> GeneratorSpec:
+    """Return the network that `options` describe, for a vocabulary or for frames of this size."""
+    reads = frame_size or options.embedding_size
+    return GeneratorSpec(
+        recurrent=recurrent_spec(options, input_size=reads, layers=options.layers),
+        vocab_size=vocab_size,
+        embedding_size=0 if frame_size else options.embedding_size,
+        frame_size=frame_size,
+        tied=options.tied,
+        dropout=options.dropout,
+        input_dropout=options.input_dropout,
+        embedding_dropout=options.embedding_dropout,
+        weight_dropout=options.weight_dropout,
+    )
 
 
 def _text_job(

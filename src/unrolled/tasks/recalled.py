@@ -6,10 +6,22 @@ from typing import Any
 
 import msgspec
 
-from unrolled.config import DataSpec, ModelConfig
+from unrolled.config import DataSpec, GenerationSpec, ModelConfig
 from unrolled.errors import ConfigError
-from unrolled.options import OPTIONS, PooledOptions, TagOptions
-from unrolled.spec import GATES, RecurrentSpec, TaggerSpec, TranslatorSpec
+from unrolled.forecast_options import ForecastOptions
+from unrolled.options import OPTIONS, GenerateOptions, PooledOptions, TagOptions
+from unrolled.spec import (
+    GATES,
+    CaptionerSpec,
+    ForecasterSpec,
+    GeneratorSpec,
+    RecurrentSpec,
+    TaggerSpec,
+    TranslatorSpec,
+)
+
+# The stack that options describe, where the network does not call it recurrent.
+STACKS = {"translate": "encoder", "caption": "decoder"}
 
 
 def options_of(config: ModelConfig) -> Any:
@@ -18,7 +30,7 @@ def options_of(config: ModelConfig) -> Any:
     What a config does not keep, such as word vectors that training began from, has its default.
     """
     network: Any = config.network
-    stack = network.encoder if isinstance(network, TranslatorSpec) else network.recurrent
+    stack = getattr(network, STACKS.get(config.task, "recurrent"))
     assert isinstance(stack, RecurrentSpec)
     assert stack.cell in GATES
     if len(set(stack.hidden_sizes)) > 1:
@@ -54,6 +66,12 @@ def _own(config: ModelConfig) -> dict[str, Any]:
     kind, size = (None, 0) if attention is None else (attention.kind, attention.size)
     if isinstance(network, TaggerSpec):
         return _tagged(config, network)
+    if isinstance(network, CaptionerSpec):
+        return _captioned(data, network, kind, size)
+    if isinstance(network, GeneratorSpec):
+        return _generated(data, network)
+    if isinstance(network, ForecasterSpec):
+        return _forecast(data, network)
     if isinstance(network, TranslatorSpec):
         return {
             "source": data.source,
@@ -119,3 +137,62 @@ def _tagged(config: ModelConfig, network: TaggerSpec) -> dict[str, Any]:
             "time": tagging.time or defaults.time,
         }
     return found
+
+
+def _captioned(
+    data: DataSpec, network: CaptionerSpec, kind: str | None, size: int
+) -> dict[str, Any]:
+    texts, hidden = data.target_vocabulary, network.decoder.hidden_sizes[0]
+    return {
+        "features": data.source,
+        "caption": data.target,
+        "tokens": texts.tokens,
+        "lowercase": texts.lowercase,
+        "min_count": texts.min_count,
+        "max_size": texts.max_size,
+        "embedding_size": network.target_embedding_size,
+        "layers": network.decoder.num_layers,
+        "condition": network.condition,
+        "attention": kind or "additive",
+        "attention_size": size,
+        "input_feeding": network.input_feeding,
+        "memory_size": 0 if network.memory_size == hidden else network.memory_size,
+        "positions": network.positions > 0,
+    }
+
+
+def _generated(data: DataSpec, network: GeneratorSpec) -> dict[str, Any]:
+    generation = data.generation or GenerationSpec()
+    return {
+        "tokens": data.source_vocabulary.tokens,
+        "items": generation.items,
+        "ends": generation.ends or generation.kind != "items",
+        "bptt": generation.bptt,
+        "bptt_jitter": generation.bptt_jitter,
+        "embedding_size": network.embedding_size or GenerateOptions().embedding_size,
+        "layers": network.recurrent.num_layers,
+        "tied": network.tied,
+        "input_dropout": network.input_dropout,
+        "embedding_dropout": network.embedding_dropout,
+        "weight_dropout": network.weight_dropout,
+    }
+
+
+def _forecast(data: DataSpec, network: ForecasterSpec) -> dict[str, Any]:
+    told, defaults = data.forecasting, ForecastOptions()
+    assert told is not None
+    same = ("id", "time", "freq", "season", "window", "scaling", "scale_by", "samples", "loss")
+    return {
+        **{name: getattr(told, name) for name in (*same, "windows_per_epoch")},
+        **{name: ",".join(getattr(told, name)) for name in ("past", "future", "static")},
+        "target": data.target,
+        "calendar": bool(told.calendar),
+        "horizon": network.horizon,
+        "decoder": network.decoder,
+        "decoder_size": network.decoder_size or defaults.decoder_size,
+        "output": network.output,
+        "quantiles": ",".join(map(str, network.quantiles)) or defaults.quantiles,
+        "residual": network.residual,
+        "residual_layers": network.recurrent.residual,
+        "layers": network.recurrent.num_layers,
+    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 
 from unrolled.artifact import write_files
 from unrolled.errors import ConfigError
+from unrolled.nn.decoder import Seen
 from unrolled.nn.recurrent import Recurrent
+from unrolled.nn.writer import Writer
 from unrolled.train import measure
 from unrolled.train.checkpoint import Counters
 from unrolled.train.history import FLOW, read_lines
@@ -42,6 +45,9 @@ class FlowWatch:
     ) -> None:
         self.model, self.tell, self.folder = model, tell, folder
         self.layers = {n: m for n, m in model.named_modules() if isinstance(m, Recurrent)}
+        self.writers = {
+            f"{n}.decoder".lstrip("."): m for n, m in model.named_modules() if isinstance(m, Writer)
+        }
         for layer in self.layers.values():
             if layer.engine == "torch":
                 raise ConfigError(
@@ -74,6 +80,10 @@ class FlowWatch:
         self._clear()
         self._arm()
 
+    def _seen(self, name: str, seen: Seen) -> None:
+        """Take what a decoder did in the watched step, whose cell its module does not run."""
+        self.calls.append(Call(name, self.layers[name], (seen.x, seen.state), {}, seen.flow))
+
     def _recorder(self, name: str, layer: Recurrent) -> Callable[..., Any]:
         def record(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not (self.armed and module.training):
@@ -89,6 +99,8 @@ class FlowWatch:
         began = time.monotonic()
         self.armed, self.calls = True, []
         self.before = {n: p.detach().clone() for n, p in self.model.named_parameters()}
+        for name, writer in self.writers.items():
+            writer.watch = partial(self._seen, name)
         self.spent += time.monotonic() - began
 
     def step(self, epoch: int, done: int, of: int, loss: float, share: float) -> None:
@@ -108,8 +120,13 @@ class FlowWatch:
             self.last_calls[call.name] = call.without_graph()
         for name, ratio in measure.update_ratios(self.before, self.model).items():
             self.ratios.setdefault(name, []).append(ratio)
-        self.armed, self.calls, self.before = False, [], {}
+        self._disarm()
         self.sampled += 1
+
+    def _disarm(self) -> None:
+        self.armed, self.calls, self.before = False, [], {}
+        for writer in self.writers.values():
+            writer.watch = None
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Measure what is measured once an epoch and write the line."""
@@ -139,7 +156,8 @@ class FlowWatch:
         """Let go of the layers."""
         for hook in self.hooks:
             hook.remove()
-        self.hooks, self.armed, self.calls, self.before = [], False, [], {}
+        self.hooks = []
+        self._disarm()
 
 
 def _mean(values: list[float]) -> float:

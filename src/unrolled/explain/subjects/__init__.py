@@ -6,7 +6,10 @@ from typing import Any
 
 from unrolled.errors import ModelError
 from unrolled.explain.subject import Reader, Subject
-from unrolled.explain.subjects import pooled, tag, translate
+from unrolled.explain.subjects import caption, forecast, generate, pooled, tag, translate
+from unrolled.runtime.captioner_model import CaptionerModel
+from unrolled.runtime.forecaster_model import ForecastModel
+from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.model import ClassifierModel, RegressorModel, TranslatorModel
 from unrolled.runtime.tagger_model import TaggerModel
 
@@ -15,6 +18,9 @@ ADAPTERS: dict[type, Any] = {
     RegressorModel: pooled.subject,
     TaggerModel: tag.subject,
     TranslatorModel: translate.subject,
+    GeneratorModel: generate.subject,
+    ForecastModel: forecast.subject,
+    CaptionerModel: caption.subject,
 }
 
 READERS: dict[type, Any] = {
@@ -22,31 +28,28 @@ READERS: dict[type, Any] = {
     RegressorModel: pooled.reader,
     TaggerModel: tag.reader,
     TranslatorModel: translate.reader,
+    GeneratorModel: generate.reader,
+    ForecastModel: forecast.reader,
 }
-
-
-def has_subject(model: Any) -> bool:
-    """Whether there is an adapter for the task of `model`."""
-    return type(model) in ADAPTERS
 
 
 def stack_of(model: Any) -> Reader:
     """Return the recurrent stack that reads a model's inputs, and what maps an input to its steps.
 
-    These are their names and what the stack reads of them, [S, I]. Raises ModelError as
-    `subject_of` does.
+    These are their names and what the stack reads of them, [S, I]. Raises ModelError for a model
+    whose inputs no stack reads step by step.
     """
     find = READERS.get(type(model))
     if find is None:
-        raise ModelError(f"a {type(model).__name__} cannot be explained yet")
+        raise ModelError(f"no recurrent stack reads the inputs of a {type(model).__name__}")
     found: Reader = find(model)
     return found
 
 
 def subject_of(model: Any, x: Any, target: str | None = None) -> Subject:
-    """Return what explains the answer of `model` to `x`; ModelError for a task without adapter."""
+    """Return what explains the answer of `model` to `x`; ModelError for what is no model."""
     adapter = ADAPTERS.get(type(model))
     if adapter is None:
-        raise ModelError(f"a {type(model).__name__} cannot be explained yet")
+        raise ModelError(f"a {type(model).__name__} cannot be explained")
     found: Subject = adapter(model, x, target)
     return found

@@ -98,6 +98,7 @@ def subject(model: ClassifierModel | RegressorModel, sequence: Any, target: str 
         read=read,
         differentiable=slope,
         attention=None if weights is None else weights[0],
+        either_way=not classes,
     )
 
 

@@ -1,6 +1,6 @@
-"""What explains a tagger's answer: log p(tags | x), or that of the tag of one step.
+"""What explains a tagger's answer: log p(tags | x), that of one step's tag, or of the intent.
 
-A tag sits at a step, so steps are replaced, never removed.
+A tag sits at a step, so steps are replaced, never removed; the intent is of the whole sequence.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.tagging import TaggerInput
+from unrolled.errors import ConfigError, did_you_mean
 from unrolled.explain.gradients import differentiable, twin
 from unrolled.explain.subject import Array, Differentiable, How, Mask, Reader, Subject
 from unrolled.explain.subjects.places import place
@@ -18,6 +19,7 @@ from unrolled.runtime.tagger_model import TaggerModel
 
 # No vocabulary holds it: a private-use character, read as `<unk>` in words and in spelling.
 UNKNOWN = "\uf8ff"
+INTENT = "intent"
 
 
 def reader(model: TaggerModel) -> Reader:
@@ -37,6 +39,7 @@ def _shown(model: TaggerModel, units: list[Any]) -> tuple[str, ...]:
 def subject(model: TaggerModel, sequence: Any, target: str | None) -> Subject:
     """Return the subject of the best tags of a sequence, or of the `target`-th step's tag, from 1.
 
+    With the target `intent` it is that of the intent, with `intent:NAME` that of the one so named.
     A sequence is a text, a list of words, or frames [T, I]. A word that is replaced is read as
     unknown in its whole and in its spelling, a frame as the mean of the training data. Raises
     DataError as `TaggerModel.tag` does, ConfigError for a place that the sequence does not have.
@@ -44,6 +47,8 @@ def subject(model: TaggerModel, sequence: Any, target: str | None) -> Subject:
     network, scores = model.network, model.network.scores.where(model.legal)
     units = sequence.split() if isinstance(sequence, str) else list(sequence)
     batch = model.encode([units])
+    if target is not None and target.partition(":")[0] == INTENT:
+        return _of_intent(model, units, batch, target.partition(":")[2])
     emissions, _ = network.emissions(batch)
     paths, _ = network.best(emissions, batch.lengths, model.legal)
     path, steps = paths[0, 0], np.arange(len(units))
@@ -83,6 +88,57 @@ def subject(model: TaggerModel, sequence: Any, target: str | None) -> Subject:
     )
 
 
+def _of_intent(model: TaggerModel, units: list[Any], batch: TaggerInput, name: str) -> Subject:
+    """Return the subject of log p(intent | x), of the likeliest or of the one named."""
+    network, names = model.network, model.intents
+    if not names:
+        raise ConfigError(
+            "target 'intent': this tagger has no label of the whole sequence; train one with "
+            "--intent"
+        )
+    if name and name not in names:
+        raise ConfigError(f"no intent {name!r}.{did_you_mean(name, names)}")
+    _, found = network.emissions(batch)
+    assert found is not None
+    index = names.index(name) if name else int(found[0].argmax())
+
+    def score(keep: Mask, how: How) -> Array:
+        if how == "remove":
+            rows = [[u for u, k in zip(units, row, strict=True) if k] or [UNKNOWN] for row in keep]
+        else:
+            rows = [_replaced(model, units, row) for row in keep]
+        _, several = network.emissions(model.encode(rows))
+        assert several is not None
+        chosen: Array = several[:, index].astype(np.float64)
+        return chosen
+
+    read = network.read(batch)[0]
+
+    def slope() -> Differentiable:
+        import torch
+
+        module = twin(network.spec, network.weights)
+        nothing = np.zeros(len(units), dtype=bool)
+        blank = network.read(model.encode([_replaced(model, units, nothing)]))[0]
+
+        def answer(rows: int) -> Any:
+            _, logits = module(*_given(batch, rows))
+            return torch.log_softmax(logits, dim=-1)[:, index]
+
+        return differentiable(module.recurrent, read, blank, answer)
+
+    return Subject(
+        steps=_shown(model, units),
+        answer=f"intent {names[index]}",
+        quantity="log-probability [nats]",
+        removable=not model.reads_frames,
+        score=score,
+        stack=network.recurrent,
+        read=read,
+        differentiable=slope,
+    )
+
+
 def _replaced(model: TaggerModel, units: list[Any], keep: Mask) -> Any:
     if model.network.scaling is not None:
         mean, _ = model.network.scaling
@@ -105,19 +161,9 @@ def _answer(
     others = torch.arange(len(start)) != int(path[0 if at is None else at])
 
     def answer(rows: int) -> Any:
-        values, words = (
-            None if part is None else torch.from_numpy(np.repeat(part, rows, axis=0))
-            for part in (batch.values, batch.words)
-        )
-        lengths = torch.full((rows,), len(path))
-        spelled = (
-            None if part is None else torch.from_numpy(part)
-            for part in (batch.spellings, batch.spelling_lengths)
-        )
-        assert values is not None
-        if values.is_floating_point():
-            values = values.double()
-        found, _ = module(values, lengths, *spelled, words)
+        given = _given(batch, rows)
+        lengths = given[1]
+        found, _ = module(*given)
         whole = log_partition(found, transitions, start, end, lengths)
         if at is None:
             tags = torch.from_numpy(np.repeat(path[None], rows, axis=0))
@@ -127,3 +173,21 @@ def _answer(
         return log_partition(only, transitions, start, end, lengths) - whole
 
     return answer
+
+
+def _given(batch: TaggerInput, rows: int) -> tuple[Any, ...]:
+    """Return what the torch twin takes for copies of the one sequence of a batch."""
+    import torch
+
+    values, words = (
+        None if part is None else torch.from_numpy(np.repeat(part, rows, axis=0))
+        for part in (batch.values, batch.words)
+    )
+    spelled = (
+        None if part is None else torch.from_numpy(part)
+        for part in (batch.spellings, batch.spelling_lengths)
+    )
+    assert values is not None
+    if values.is_floating_point():
+        values = values.double()
+    return values, torch.full((rows,), int(batch.lengths[0])), *spelled, words

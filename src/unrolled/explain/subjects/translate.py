@@ -53,11 +53,15 @@ def subject(model: TranslatorModel, text: str, target: str | None) -> Subject:
     counted = np.arange(len(wanted)) if chosen is None else np.asarray([chosen])
     read = network.source_embedding[ids]
 
-    def score(keep: Mask, how: How) -> Array:
+    def each(keep: Mask, how: How) -> Array:
         target_in = np.repeat(known[None], len(keep), axis=0)
         ends = np.full(len(keep), len(known))
         log_probs = network.log_probs(*token_rows(ids, keep, how), target_in, ends)
-        summed: Array = log_probs[:, counted, wanted[counted]].astype(np.float64).sum(axis=1)
+        found: Array = log_probs[:, np.arange(len(wanted)), wanted].astype(np.float64)
+        return found
+
+    def score(keep: Mask, how: How) -> Array:
+        summed: Array = each(keep, how)[:, counted].sum(axis=1)
         return summed
 
     def slope() -> Differentiable:
@@ -91,4 +95,5 @@ def subject(model: TranslatorModel, text: str, target: str | None) -> Subject:
         attention=shares,
         alignment=found.alignment,
         written=written,
+        each=None if chosen is not None else lambda keep, how: each(keep, how)[:, :-1],
     )
