@@ -26,7 +26,7 @@ demo: $(STAMP)  ## train spelling-to-sound on the CMU dictionary, write demo-out
 	@$(BIN)/unrolled demo --out demo-out --overwrite
 
 test: $(STAMP)  ## the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4
 
 $(BENCH_STAMP): $(STAMP)
 	@echo "installing the peers of the benchmark into $(VENV) ..."
