@@ -14,19 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from unrolled import artifact
 from unrolled.config import TrainSpec
 from unrolled.data.panel import read_panel
 from unrolled.data.table import Table
+from unrolled.demo.parts import keep, training_log
 from unrolled.errors import ConfigError
 from unrolled.explain.forecasting import forecast_examples, forecasting_report
 from unrolled.explain.report import write_report
 from unrolled.forecast_options import ForecastOptions
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.tasks.base import Run
-from unrolled.tasks.card import model_card
 from unrolled.tasks.forecast import columns_of, train
 from unrolled.tasks.forecast_evaluate import evaluate_forecaster
 
@@ -100,18 +98,9 @@ def run(
     found = evaluate_forecaster(model, whole, windows=windows, stride=STRIDE, level=LEVELS)
     kept = ("epoch", "train_loss", "train_seconds", "epochs_run")
     metrics = {**found, **{name: fitted.metrics[name] for name in kept}}
-    artifact.save(
-        folder,
-        config=fitted.config,
-        weights=fitted.weights,
-        vocabularies=fitted.vocabularies,
-        metrics=metrics,
-        card=model_card(fitted.config, metrics),
-    )
+    keep(fitted, metrics)
     examples = forecast_examples(model, whole, level=LEVELS)
-    lines = (folder / "training" / "log.jsonl").read_bytes().splitlines()
-    log = [msgspec.json.decode(line) for line in lines]
-    title = "A year of carbon dioxide ahead"
+    title, log = "A year of carbon dioxide ahead", training_log(folder)
     page = forecasting_report(title, examples, log=log, metrics=metrics, unit="ppm")
     write_report(out / "report.html", page)
     return {**metrics, "examples": examples}

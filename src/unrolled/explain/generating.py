@@ -51,10 +51,21 @@ def surprised_examples(model: GeneratorModel, texts: Sequence[str]) -> list[dict
 
 
 def surprise_report(
-    title: str, examples: Sequence[Example], log: Sequence[Numbers] = (), metrics: Any = None
+    title: str,
+    examples: Sequence[Example],
+    log: Sequence[Numbers] = (),
+    metrics: Any = None,
+    *,
+    sections: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Return a page on a generator: its numbers, learning curves, and each text's surprise."""
-    report = with_numbers(page.Report(title, LEAD), log, metrics)
+    """Return a page on a generator: its numbers, learning curves, and each text's surprise.
+
+    `sections` are headings with HTML made by `unrolled.explain.page`, to stand before the numbers.
+    """
+    report = page.Report(title, LEAD)
+    for heading, body in sections:
+        report = report.add(heading, body)
+    report = with_numbers(report, log, metrics)
     panels = [("".join(e["tokens"])[:60], _panel(e), len(e["tokens"]) > 40) for e in examples]
     return report.add("Texts", page.articles(panels)).html()
 
