@@ -167,9 +167,12 @@ def _signals_summary(metrics: dict[str, Any], out: Path) -> str:
 def _forecast_summary(metrics: dict[str, Any], out: Path) -> str:
     from unrolled.cli.forecasting import table
 
+    before = [100 * metrics[f"validation_coverage_{level}"] for level in (80, 95)]
     lines = [
         "",
         table(metrics),
+        f"of the validation years the intervals held {before[0]:.0f} % and {before[1]:.0f} %; the",
+        "years held out begin with the largest rise of the record",
         f"52 weeks from {metrics['windows']} origins in the four years held out, errors in ppm; "
         f"trained in {metrics['train_seconds']:.0f} s",
         f"model:  {out / 'model'}",
