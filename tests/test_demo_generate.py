@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from test_cli import Command, run  # noqa: F401
 from unrolled.data.streams import file_lines, write_ids
 from unrolled.demo import documentation, generate, ngrams
 from unrolled.errors import ConfigError
-from unrolled.explain.context import windows_bits
+from unrolled.explain.context import context_figure, windows_bits
 from unrolled.tasks.measure_generator import stream_metrics
 
 TRAINING = msgspec.structs.replace(generate.TRAINING, epochs=1, max_minutes=0.0)
@@ -157,6 +158,16 @@ def test_windows_are_read_from_zeros_and_in_one_stream(demo: tuple[Path, dict]) 
     np.testing.assert_allclose(fresh[1], -wanted / math.log(2), rtol=1e-5)
     (whole,) = model.stream_losses(ids[:55])
     np.testing.assert_allclose(carried[1], whole[10:18] / math.log(2), rtol=1e-5)
+
+
+def test_the_figure_tells_the_means_between_its_points() -> None:
+    falls = np.tile(np.arange(16, 0, -1.0), (3, 1))
+    found = html.unescape(context_figure({"one": falls, "other": falls + 1}, "word"))
+    assert "Bits a word by the words read before it, mean of 3 windows of a text" in found
+    assert "One: 16.00 bits at first, 3.00 at last. Other: 17.00 bits at first" in found
+    assert '<th scope="row">12 to 16</th><td class="number">3</td>' in found
+    ticks = re.findall(r'<text class="tick"[^>]*text-anchor="middle">(\d+)</text>', found)
+    assert ticks == ["1", "2", "4", "8"]
 
 
 def test_the_command_writes_on_and_stands_beside(run: Command, monkeypatch) -> None:  # noqa: F811

@@ -53,14 +53,15 @@ def context_figure(lines: Mapping[str, Array], unit: str = "unit") -> str:
     """
     steps = next(iter(lines.values())).shape[1]
     edges = _edges(steps)
-    series, said = [], []
+    middles = [math.log2((low + 1 + high) / 2) for low, high in edges]
+    series, said, columns = [], [], []
     for name, bits in lines.items():
         means = [float(bits[:, low:high].mean()) for low, high in edges]
-        middles = [math.log2((low + 1 + high) / 2) for low, high in edges]
         series.append(svg.Series(name, tuple(zip(middles, means, strict=True))))
+        columns.append(means)
         first, last = means[0], means[-1]
         said.append(f"{name[0].upper()}{name[1:]}: {first:.2f} bits at first, {last:.2f} at last.")
-    powers = range(int(math.log2(steps)) + 1)
+    powers = range(int(middles[-1]) + 1)
     picture = svg.line_chart(
         series,
         x_title=f"{unit}s read",
@@ -70,7 +71,14 @@ def context_figure(lines: Mapping[str, Array], unit: str = "unit") -> str:
     )
     title = f"Bits a {unit} by the {unit}s read before it, mean of {len(bits)} windows of a text"
     reading = READING.format(unit=unit, steps=steps)
-    return page.figure(title, picture, f"{reading} {' '.join(said)}")
+    read = [str(high) if high - low == 1 else f"{low + 1} to {high}" for low, high in edges]
+    rows = [
+        (place, *(round(mean, 3) for mean in means))
+        for place, *means in zip(read, *columns, strict=True)
+    ]
+    table = page.table(f"Bits a {unit} by {unit}s read", ("Read", *lines), rows)
+    figure = page.figure(title, picture, f"{reading} {' '.join(said)}")
+    return figure + page.details("In numbers", table)
 
 
 def _edges(steps: int) -> list[tuple[int, int]]:
