@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import forecasting
-import tiny
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled.artifact import Artifact
 from unrolled.config import CalibrationSpec
 from unrolled.errors import ConfigError, DataError, ModelError
@@ -26,7 +25,7 @@ from unrolled.tasks.forecast import train
 from unrolled.tasks.forecast_evaluate import evaluate_forecaster, truth
 
 SHARES = (0.1, 0.5, 0.9)
-FAST = {**forecasting.SIZES, **tiny.TRAINING, "quantiles": "0.1,0.25,0.5,0.75,0.9"}
+FAST = {**forecasting.FAST, "quantiles": "0.1,0.25,0.5,0.75,0.9"}
 
 
 def noisy(seed: int, series: int = 150, steps: int = 28) -> dict[str, list[Any]]:
@@ -218,7 +217,7 @@ def test_a_damaged_calibration_is_named(folder: Path, tmp_path: Path, change: di
         unrolled.load(tmp_path)
 
 
-def test_the_command_calibrates_points_and_shows_their_intervals(run: Command) -> None:  # noqa: F811
+def test_the_command_calibrates_points_and_shows_their_intervals(run: Command) -> None:
     data = forecasting.write(Path("noisy.csv"), noisy(0, 20))
     said = run("train", "forecast", data, "--out", "m", "--output", "point", "--calibrate",
                "--quantiles", "0.1,0.5,0.9", "--quiet", *forecasting.FLAGS)  # fmt: skip

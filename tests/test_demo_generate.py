@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled.data.streams import file_lines, write_ids
 from unrolled.demo import documentation, generate, ngrams
 from unrolled.errors import ConfigError
@@ -170,7 +170,7 @@ def test_the_figure_tells_the_means_between_its_points() -> None:
     assert ticks == ["1", "2", "4", "8"]
 
 
-def test_the_command_writes_on_and_stands_beside(run: Command, monkeypatch) -> None:  # noqa: F811
+def test_the_command_writes_on_and_stands_beside(run: Command, monkeypatch) -> None:
     monkeypatch.setattr(generate, "OPTIONS", OPTIONS)
     monkeypatch.setattr(generate, "ORDERS", range(2, 3))
     monkeypatch.setattr(generate, "load_documents", lambda: [TEXT * 9, TEXT[::-1] * 9, TEXT * 20])
