@@ -35,7 +35,7 @@ OPTIONS = GenerateOptions(
     tokens="char", cell="gru", hidden_size=256, embedding_size=48, bptt=64, dropout=0.05
 )
 TRAINING = TrainSpec(
-    epochs=8, batch_size=16, lr=4e-3, ema=0.998, validation_limit=20_000, max_minutes=3.5
+    epochs=8, batch_size=16, lr=4e-3, ema=0.998, validation_limit=20_000, max_minutes=4.0
 )
 SHARE = 0.05
 ORDERS = range(4, 9)
