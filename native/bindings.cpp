@@ -62,4 +62,5 @@ NB_MODULE(_native, m) {
   unrolled::bind_stepper(m);
   unrolled::bind_training(m);
   unrolled::bind_crf(m);
+  unrolled::bind_decoder(m);
 }

@@ -39,6 +39,7 @@ void bind_layers(nb::module_& m);
 void bind_stepper(nb::module_& m);
 void bind_training(nb::module_& m);
 void bind_crf(nb::module_& m);
+void bind_decoder(nb::module_& m);
 
 // What a bound layer holds. It stays with the layer, which the caller keeps alive.
 template <class T>

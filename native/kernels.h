@@ -9,6 +9,23 @@ namespace unrolled {
 // Elementwise functions that are also offered on whole arrays, so that their accuracy can be tested.
 enum class Unary : int { exp, tanh, sigmoid, elu, softplus, softsign };
 
+// What a step of a decoder is made of; `decoder/parts.h` says what each computes.
+template <class T>
+struct DecoderParts {
+  int64_t (*matrix_size)(int64_t depth, int64_t columns);
+  void (*pack_matrix)(const T* source, int64_t depth, int64_t columns, T* packed);
+  void (*multiply)(const T* packed, int64_t depth, int64_t columns, const T* const* rows,
+                   int64_t count, const T* in, int64_t in_stride, T* out, int64_t out_stride);
+  void (*score)(const T* query, const T* v, const T* keys, int64_t stride, int64_t steps,
+                int64_t width, T* scores);
+  void (*softmax)(T* x, int64_t n);
+  void (*log_softmax)(T* x, int64_t n, T* scratch);
+  void (*add_weighted)(const T* weights, const T* rows, int64_t stride, int64_t steps,
+                       int64_t width, T* out);
+  void (*add)(const T* x, T* y, int64_t n);
+  void (*pointwise)(Cell cell, const T* given, const T* held, int64_t hidden, T* h, T* c);
+};
+
 // Sizes count values of T. `scratch` is private to the calling thread, `state` to a direction.
 template <class T>
 struct Kernels {
@@ -39,6 +56,8 @@ struct Kernels {
   void (*backward_finish)(const Backward<T>&, const Share&, T* scratch);
   void (*input_gradient)(const Backward<T>&, int member, int members, T* scratch, int64_t block);
   void (*weight_gradient)(const Backward<T>&, int member, int members, T* scratch, int64_t block);
+
+  DecoderParts<T> decoder;
 };
 
 }  // namespace unrolled

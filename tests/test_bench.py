@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 from xml.etree import ElementTree
 
 import msgspec
@@ -11,18 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from benching import TINY, needs, result, whole
 from tolerances import TOLERANCES
 from unrolled.bench import agree, bars, cases, chart, machine, measure, memory, report, results, run
 from unrolled.bench.cases import Case
 from unrolled.bench.problem import Side, problem
 from unrolled.cli import run as command
 from unrolled.errors import ConfigError
-
-
-def needs(*packages):
-    missing = [name for name in packages if find_spec(name) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
-
 
 # Cases.
 
@@ -161,42 +155,6 @@ def test_a_wrong_value_shape_or_nan_is_told():
 # What a run says.
 
 
-def timing(seconds):
-    return measure.summarise([seconds * f for f in (0.9, 1.0, 1.1)], 1)
-
-
-def side(name, seconds, **more):
-    return results.SideResult(name=name, status="timed", timing=timing(seconds), **more)
-
-
-def result(case, **seconds):
-    sides = [side(name.replace("_", "-"), value) for name, value in seconds.items()]
-    return results.CaseResult(case=case, sides=sides, product=100.0 * case.threads)
-
-
-def whole(*found):
-    return results.Report(
-        when="2026-01-01T00:00:00+00:00",
-        grid="core",
-        quick=False,
-        engine="auto",
-        machine=machine.Machine(
-            processor="A <fast> one",
-            cores=2,
-            isa="x86-64-v4",
-            isas=["x86-64-v4"],
-            system="Linux x86_64",
-            versions={"torch": "1"},
-            load=[0.0, 0.0, 0.0],
-            others=0.0,
-            stolen=0.0,
-        ),
-        seconds=1.0,
-        peaks={"1": 100.0, "2": 200.0},
-        results=list(found),
-    )
-
-
 TABLE_CASE = Case(cell="lstm", task="infer", N=32, T=100, H=256)
 STEP = Case(cell="lstm", task="step", N=1, T=1, H=64, threads=1)
 TRAINED = Case(cell="gru", task="train", N=32, T=100, H=256)
@@ -304,8 +262,6 @@ def test_the_chart_is_one_svg_for_light_and_dark():
 
 
 # End to end.
-
-TINY = measure.Effort(round_seconds=1e-4, case_seconds=0.0, fewest_rounds=2, most_rounds=2)
 
 
 @needs("onnxruntime", "openvino", "onnx", "threadpoolctl", "rich")

@@ -12,9 +12,8 @@ import captioning
 import unrolled
 from unrolled.config import TrainSpec
 from unrolled.data.captions import Described, attributes, read_described
-from unrolled.errors import ConfigError, DataError, InteropError, ModelError, UnrolledError
+from unrolled.errors import ConfigError, DataError, ModelError, UnrolledError
 from unrolled.explain.captioning import captioned_examples, captioning_report, occlusion
-from unrolled.interop.onnx import export
 from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.tasks import Captioner
 from unrolled.tasks.base import Run
@@ -85,6 +84,20 @@ def test_answers_come_with_scores_and_alignments(models):
         np.testing.assert_allclose(told, expected, rtol=1e-4, atol=1e-4)
     assert models["vector"].caption(captioning.vectors()[0][:1])[0][0].alignment is None
     assert model.predict(sets[0]) == model.predict([sets[0]])
+
+
+def test_a_caption_is_written_unit_by_unit(models):
+    things = {
+        "vector": captioning.vectors()[0][3],
+        "regions": captioning.regions()[0][3],
+        "attributes": captioning.attributes()[3]["attributes"],
+    }
+    for kind, thing in things.items():
+        session = models[kind].stream(thing)
+        said = [written.text for written in session]
+        assert "".join(said) == session.text == models[kind].predict([thing])[0] != ""
+    with pytest.raises(DataError, match="a stream writes about one thing, got 2"):
+        models["vector"].stream(np.ones((2, 6)))
 
 
 def test_numbers_are_standardised_and_constant_ones_left_out(models):
@@ -251,8 +264,6 @@ def test_a_model_names_what_it_cannot_read(models, tmp_path: Path):
         read_described_by(ordered, str(path), captioned=False)
     with pytest.raises(DataError, match="1 texts for 2 things"):
         vector.log_prob(np.ones((2, 6)), ["a"])
-    with pytest.raises(InteropError, match="the task caption has no ONNX export"):
-        export(vector, tmp_path / "x.onnx")
 
 
 def test_training_names_what_it_cannot_use():

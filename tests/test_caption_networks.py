@@ -9,10 +9,13 @@ import torch
 
 import captioning
 from tolerances import close
+from unrolled.config import VocabularySpec
+from unrolled.data.vocab import Vocabulary
 from unrolled.errors import ConfigError, ModelError
 from unrolled.nn.build import build as build_torch
-from unrolled.runtime import decode
+from unrolled.runtime import SessionState, decode
 from unrolled.runtime.build import build
+from unrolled.runtime.writing import WritingSession
 from unrolled.validation import check_network
 
 SPECS = captioning.specs()
@@ -137,3 +140,30 @@ def test_a_missing_weight_is_named():
     del weights["feature_scale"]
     with pytest.raises(ModelError, match=r"weight 'feature_scale' is missing; .* \[4\]"):
         build(captioning.spec(), weights)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_session_writes_what_greedy_search_finds_and_goes_on_from_a_saved_state(name):
+    spec = SPECS[name]
+    _, network = both(spec, torch.float64)
+    vocabulary = Vocabulary.build(
+        ["abcdefghijklmn"[: spec.target_vocab_size - 4]], VocabularySpec(tokens="char")
+    )
+    source, lengths = inputs(spec, "float64")[:2]
+    row = source[:1, : lengths[0]]
+    ((found,),) = decode.greedy(network, row, lengths[:1], 6)
+
+    def session():
+        memory = network.encode(row, lengths[:1])
+        return WritingSession(network, vocabulary, memory, 6)
+
+    whole = session()
+    whole.step()
+    saved = whole.state.to_bytes()
+    list(whole)
+    assert tuple(whole.tokens) == found.tokens
+    assert whole.log_prob == pytest.approx(found.log_prob)
+    other = session()
+    other.state = SessionState.from_bytes(saved)
+    list(other)
+    assert (other.tokens, other.log_prob) == (whole.tokens, whole.log_prob)

@@ -13,7 +13,7 @@ import forecasting
 import unrolled
 from forecasting import FAST, fit
 from unrolled.artifact import Artifact
-from unrolled.errors import ConfigError, DataError, InteropError, ModelError
+from unrolled.errors import ConfigError, DataError, ModelError
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.tasks import Forecaster
 from unrolled.tasks.base import Run
@@ -81,10 +81,6 @@ def test_a_folder_answers_as_the_model_in_memory(tmp_path: Path) -> None:
     assert "reads the past of series" in (tmp_path / "model" / "README.md").read_text()
     low = unrolled.load(tmp_path / "model", precision="bf16").predict(data)
     np.testing.assert_allclose(low["y_hat"], loaded.predict(data)["y_hat"], rtol=0.05)
-    from unrolled.interop.onnx import export
-
-    with pytest.raises(InteropError, match="ForecastModel has no ONNX export"):
-        export(tmp_path / "model", tmp_path / "model.onnx")
 
 
 def test_a_run_that_is_resumed_is_the_run(tmp_path: Path) -> None:

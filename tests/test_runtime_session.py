@@ -134,6 +134,21 @@ def test_each_session_of_a_pool_is_a_stream_of_its_own(name, script, many):
         assert np.array_equal(sessions[k].state.values, fresh.state.values)
 
 
+def test_sessions_that_come_again_are_still_looked_at():
+    pool = SessionPool(LAYERS[sorted(LAYERS)[0]], 2)
+    sessions = [pool.open() for _ in range(3)]
+    assert list(pool.rows(sessions)) == list(pool.rows(list(sessions)))
+    assert list(pool.rows(sessions[::-1])) == list(pool.rows(sessions))[::-1]
+    rows = pool.rows(sessions)
+    sessions[1].close()
+    with pytest.raises(ValueError, match="session 1 is closed or of another pool"):
+        pool.rows(sessions)
+    again = [sessions[0], pool.open(), sessions[2]]
+    assert list(pool.rows(again)) == list(rows)
+    with pytest.raises(ValueError, match="session 1 is closed or of another pool"):
+        pool.rows(sessions)
+
+
 def test_a_closed_session_leaves_its_row_to_another():
     layer, x = LAYERS["gru", "one"], frames(3)
     pool = SessionPool(layer, 2)
@@ -219,6 +234,33 @@ def test_looking_ahead_forks_and_gives_frames_as_it_was_given_them():
     rest = np.concatenate([session.run(x[3:]), session.flush()])
     assert rest.shape == (T - 1, 34)
     assert np.array_equal(np.concatenate([fork.run(x[3:]), fork.flush()]), rest)
+
+
+@settings(max_examples=40)
+@given(
+    cell=st.sampled_from(sorted(CELLS)),
+    stack=st.sampled_from(["one", "widths"]),
+    dtype=st.sampled_from([np.float64, np.float32]),
+    ahead=st.integers(0, 4),
+    at=st.integers(0, T),
+    data=st.data(),
+)
+def test_looking_ahead_goes_on_from_a_saved_state(cell, stack, dtype, ahead, at, data):
+    layer = layer_of(cell, stack, dtype, bidirectional=True)
+    rows = data.draw(st.integers(1, 2))
+    x = frames(rows).astype(dtype)
+    session = layer.stream(rows, lookahead=ahead)
+    session.run(x[:, :at])
+    saved, fork = session.state.to_bytes(), session.fork()
+    rest = np.concatenate([session.run(x[:, at:]), session.flush()], axis=1)
+    assert rest.shape[1] == T - max(0, at - ahead)
+    other = layer_of(cell, stack, dtype, bidirectional=True).stream(rows, lookahead=ahead)
+    other.run(frames(rows, data.draw(st.integers(0, 6)), seed=1))
+    for each in (other, fork):
+        each.state = SessionState.from_bytes(saved)
+        assert each.state.to_bytes() == saved
+        assert np.array_equal(each.run(x[:, at:]), rest[:, : T - at - max(0, ahead - at)])
+        assert np.array_equal(each.flush(), rest[:, T - at - max(0, ahead - at) :])
 
 
 GRU, LSTM = LAYERS["gru", "one"], LAYERS["lstm", "widths"]
@@ -315,6 +357,28 @@ def test_a_state_of_another_model_or_shape_is_refused():
         DataError, match=r"is float64 \[2, 17\], the session's is float64 \[1, 17\]"
     ):
         session.state = GRU.stream(2).state
+    assert np.array_equal(session.state.values, before.values)
+
+
+def test_a_state_that_looks_elsewhere_is_refused():
+    session = BOTH.stream(lookahead=2)
+    session.run(X[0, :5])
+    before = session.state
+    cases = [
+        (BOTH.stream(lookahead=3).state, "looks 3 frames ahead, this session looks 2 ahead"),
+        (SessionState(BOTH.fingerprint, np.empty((0, 0))), "looks no frames ahead"),
+        (SessionState(BOTH.fingerprint, before.values[:, :-1]), r"is float64 \[1, 23\], the sess"),
+        (SessionState(BOTH.fingerprint, before.values[:, :4]), r"\[1, 4\], .* float64 \[1, 18\]"),
+        (BOTH.stream(2, lookahead=2).state, r"is float64 \[2, 18\], the session's is .* \[1, 18\]"),
+        (
+            layer_of("gru", "one", seed=1, bidirectional=True).stream(lookahead=2).state,
+            "of another",
+        ),
+        (GRU.stream().state, "is of another model"),
+    ]
+    for state, says in cases:
+        with pytest.raises(DataError, match=says):
+            session.state = state
     assert np.array_equal(session.state.values, before.values)
 
 

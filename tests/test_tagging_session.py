@@ -58,6 +58,14 @@ def model_of(spec, *, constrained=False, seed=0):
     )
 
 
+BOTH_WAYS = {
+    "crf": model_of(tagging.tagger("lstm")),
+    "softmax": model_of(tagging.tagger("gru", head="softmax")),
+    "intent": model_of(tagging.tagger("lstm", intents=3)),
+    "frames": model_of(tagging.tagger("gru", words=0, characters=False, frames=4)),
+}
+
+
 def emissions(model, sentence):
     return model.network.emissions(model.corpus([sentence]).batch([0]))[0]
 
@@ -199,8 +207,56 @@ def test_both_directions_need_a_lookahead():
     assert [each.position for each in session.run(sentence)] == [0, 1, 2]
     assert len(session.finish().answers[0][0].tags) == 4
     assert session.steps_read == 3
-    with pytest.raises(ModelError, match="a lookahead keeps no state"):
-        _ = session.state
+    with pytest.raises(ModelError, match="with a lookahead are not of a pool: step each"):
+        tag_many([session], ["ab"])
+
+
+@settings(max_examples=25)
+@given(
+    name=st.sampled_from(["crf", "softmax", "intent", "frames"]),
+    ahead=st.integers(0, 3),
+    lag=st.sampled_from([None, 0, 2]),
+    at=st.integers(0, 7),
+)
+def test_a_session_with_a_lookahead_goes_on_from_a_saved_state(name, ahead, lag, at):
+    model = BOTH_WAYS[name]
+    sentence = ["ab", "cd", "new", "ba", "aa", "dc", "ab"]
+    if name == "frames":
+        sentence = list(np.random.default_rng(0).normal(size=(7, 4)))
+    session = model.stream(lookahead=ahead, lag=lag)
+    session.run(sentence[:at])
+    saved = session.state.to_bytes()
+    other = model.stream(lookahead=ahead, lag=lag)
+    other.run(sentence[:3])
+    other.state = SessionState.from_bytes(saved)
+    assert other.state.to_bytes() == saved
+    assert other.steps_read == session.steps_read == max(0, at - ahead)
+    for x in sentence[at:]:
+        found, expected = other.step(x), session.step(x)
+        assert (found is None) == (expected is None)
+        if expected is not None:
+            assert (found.position, found.tag) == (expected.position, expected.tag)
+            assert np.array_equal(found.probabilities, expected.probabilities)
+    one, two = other.finish(), session.finish()
+    assert one.answers[0][0].tags == two.answers[0][0].tags
+    assert np.array_equal(one.marginals[0], two.marginals[0])
+    if one.intents is not None:
+        assert np.array_equal(one.intents[0].probabilities, two.intents[0].probabilities)
+
+
+def test_a_state_of_another_lookahead_is_refused():
+    model = BOTH_WAYS["crf"]
+    session, other = model.stream(lookahead=1), model.stream(lookahead=3)
+    session.run("ab cd")
+    with pytest.raises(DataError, match="looks 1 frames ahead, this session looks 3 ahead"):
+        other.state = session.state
+    with pytest.raises(DataError, match="the state is of another model"):
+        other.state = BOTH_WAYS["intent"].stream(lookahead=3).state
+    cut = session.state
+    with pytest.raises(DataError, match="the session's is float"):
+        session.state = SessionState(cut.fingerprint, cut.values[:, :-1])
+    with pytest.raises(DataError, match="looks no frames ahead"):
+        session.state = SessionState(cut.fingerprint, cut.values[:0])
 
 
 @pytest.mark.parametrize(

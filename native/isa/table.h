@@ -5,6 +5,7 @@
 #include "cells/general.h"
 #include "cells/gru.h"
 #include "cells/lstm.h"
+#include "decoder/parts.h"
 #include "functions.h"
 #include "kernels.h"
 #include "recurrence.h"
@@ -155,6 +156,7 @@ constexpr unrolled::Kernels<T> make_table() {
     UNROLLED_CELL(T, call.size.cell,
                   (GradientBlock<T, C>(call, member, members, scratch, block).weight_gradient()));
   };
+  t.decoder = decoder_parts<T>();
   return t;
 }
 

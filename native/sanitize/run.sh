@@ -45,5 +45,5 @@ assert _native.__file__ == '$native', _native.__file__"
 LD_PRELOAD="$preload" "$python" -m pytest -q -p no:cacheprovider \
   tests/agree/test_native.py tests/agree/test_native_fuzz.py tests/agree/test_native_binding.py \
   tests/agree/test_native_threads.py tests/agree/test_functions.py \
-  tests/agree/test_low_precision.py tests/agree/test_crf.py tests/agree/test_onnx_extras.py \
+  tests/agree/test_low_precision.py tests/agree/test_crf.py tests/agree/test_fast_decoder.py tests/agree/test_onnx_extras.py \
   tests/test_runtime_recurrent.py tests/test_runtime_step.py tests/test_runtime_session.py "$@"

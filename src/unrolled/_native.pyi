@@ -194,3 +194,66 @@ def crf_viterbi(
     scores: NDArray[np.float64],
 ) -> None:
     """Write the best tag sequences of each row, paths [N, best, T], and their scores [N, best]."""
+
+_Found = tuple[tuple[int, ...], float, float, NDArray[Any] | None]
+
+class DecoderF32:
+    """A decoder that writes tokens, its matrices packed for the kernels; immutable.
+
+    `arrays` are C-contiguous, of this type: `embedding` [V, G*H + R], or [V, E] with `embedded`
+    [E, G*H + R] and `embedded_bias`; `recurrent.l` [H, G*H] with `recurrent.l_bias`, beside the top
+    one's the query of additive attention; from the second layer on `input.l` with `input.l_bias`;
+    `source` [M, A + what reads the context] with `source_bias`, without the columns of keys where
+    they are the memory; `score` [A]; `query` of concat; `feed` [R, G*H]; `read` [H, R]; `output`
+    [R, V] with `output_bias`.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        scorer: str,
+        hidden: Sequence[int],
+        feeding: bool,
+        arrays: dict[str, NDArray[Any]],
+    ) -> None: ...
+    @property
+    def source_width(self) -> int:
+        """W, the width of what `project` makes of a step of the memory."""
+
+    def project(self, memory: NDArray[Any], lengths: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Write P [N, S, W] of a memory [N, S, M]."""
+
+    def step(
+        self,
+        tokens: NDArray[np.int64],
+        h: Sequence[NDArray[Any]],
+        c: Sequence[NDArray[Any]],
+        feed: NDArray[Any] | None,
+        memory: NDArray[Any] | None,
+        lengths: NDArray[np.int64],
+        fed: NDArray[Any] | None,
+        log_probs: NDArray[Any],
+        weights: NDArray[Any] | None,
+    ) -> None:
+        """Advance tokens [N, K]; h, c [N*K, H] a layer and feed [N*K, R] are replaced in place."""
+
+    def search(
+        self,
+        h: Sequence[NDArray[Any]],
+        c: Sequence[NDArray[Any]],
+        memory: NDArray[Any] | None,
+        lengths: NDArray[np.int64],
+        fed: NDArray[Any] | None,
+        limits: NDArray[np.int64],
+        beam: int,
+        best: int,
+        length_penalty: float,
+        special: Sequence[int],
+    ) -> list[list[_Found]]:
+        """Return tokens, score, log-probability and alignment of the best hypotheses of each row.
+
+        `special` are `<pad>`, `<s>` and `</s>`.
+        """
+
+class DecoderF64(DecoderF32):
+    """The same in float64."""

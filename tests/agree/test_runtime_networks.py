@@ -10,7 +10,6 @@ import networks
 from tolerances import close
 from unrolled.errors import ModelError
 from unrolled.nn.build import build as build_torch
-from unrolled.runtime import hoisted
 from unrolled.runtime.build import build
 
 TRANSLATORS = networks.translators()
@@ -67,40 +66,6 @@ def test_logits_and_pooling_weights_agree(name, dtype):
         y, _ = module.recurrent(module.embedding(tokens), lengths=lengths)
         _, weights = module.pooling(y, lengths)
     assert close(network.attention(*batch), weights, "forward")
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("table", [True, False])
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_hoisted_step_is_the_plain_one(cell, table, dtype, monkeypatch):
-    if not table:
-        monkeypatch.setattr(hoisted, "LARGEST_TABLE", 1)
-    _, network = both(networks.translator("additive", cell), DTYPES[dtype])
-    assert network.hoisted is not None
-    assert (network.hoisted.table is not None) == table
-    memory = network.encode(*networks.pairs(rows=hoisted.MOST_ROWS)[:2])
-    assert memory.projected is not None
-    assert network.encode(*networks.pairs(rows=hoisted.MOST_ROWS + 1)[:2]).projected is None
-    fast = plain = memory.first.take(np.repeat(np.arange(len(memory.lengths)), 2))
-    for tokens in ([4, 5], [6, 4], [3, 7]):
-        given = np.array([tokens] * len(memory.lengths))
-        found, expected = (
-            network.step(given, fast, memory),
-            network.plain_step(given, plain, memory),
-        )
-        fast, plain = found.state, expected.state
-        assert found.log_probs.dtype == dtype
-        assert close(found.log_probs, expected.log_probs, "forward")
-        assert close(found.weights, expected.weights, "forward")
-
-
-def test_what_cannot_be_hoisted_takes_plain_steps():
-    specs = [networks.translator("general"), networks.translator("additive", "rnn")]
-    specs.append(networks.translator("additive", "gru", decoder={"reset": "before"}))
-    specs.append(networks.translator("additive", "lstm", decoder_hidden=(4, 6)))
-    for spec in specs:
-        _, network = both(spec, torch.float64)
-        assert network.hoisted is None
 
 
 def test_steps_of_several_hypotheses_are_steps_of_each():

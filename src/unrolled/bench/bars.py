@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from unrolled.bench.cases import CELLS
+from unrolled.bench.cases import CELLS, Grid
 from unrolled.bench.measure import geometric_mean
-from unrolled.bench.results import DENSE, OURS, CaseResult, Report
+from unrolled.bench.results import BATCH, DENSE, FLOAT32, OURS, STEP_MANY, CaseResult, Report
 from unrolled.spec import Struct
 
 NEAR_PEAK, NEAR_ENOUGH = 0.85, 0.97
@@ -23,6 +23,10 @@ RAGGED_COST = 1.15
 PAGES = 0.01
 LARGE_H, LARGE_N = 256, 32
 LARGE_SHARE = {"infer": 0.85, "train": 0.80}
+SESSION_H, SESSION_OVER = 64, 4.0
+MANY_SHARE = 0.7
+LOW_H, INT8_OVER = 512, 1.8
+DECODE_OVER = 5.0
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -40,8 +44,11 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
 
 def verdicts(report: Report) -> list[Verdict]:
-    """Return every bar with what the run shows of it."""
-    results = report.results
+    """Return every bar of the grid with what the run shows of it."""
+    return GRIDS[report.grid](report.results)
+
+
+def _layers(results: Sequence[CaseResult]) -> list[Verdict]:
     return [
         _inference(results),
         _mean("inference: geometric mean over the best peer", _best, INFERENCE_MEAN, results),
@@ -188,3 +195,54 @@ def _memory(results: Sequence[CaseResult]) -> list[Verdict]:
         _judge("memory of training, held for the backward pass: at most torch's", held),
         _judge("memory of training, growth of the process: at most torch's (1 % for pages)", peak),
     ]
+
+
+def _sessions(results: Sequence[CaseResult]) -> list[Verdict]:
+    found = _of(results, "session")
+    one = [result for result in found if result.case.N == 1]
+    peer = [
+        (result.case.name, value, SESSION_OVER, "x")
+        for result in one
+        if result.case.H == SESSION_H
+        and result.case.precision == "float32"
+        and (value := result.ratio("onnxruntime"))
+    ]
+    shares = [
+        (f"{result.case.name}, {name}", 100 * value, 100 * MANY_SHARE, " %")
+        for result in found
+        if result.case.N > 1
+        for name in (OURS, STEP_MANY)
+        if (value := result.ratio_of(name, BATCH))
+    ]
+    low = [
+        (result.case.name, value, INT8_OVER, "x")
+        for result in one
+        if result.case.H == LOW_H
+        and result.case.precision == "int8"
+        and (value := result.ratio(FLOAT32))
+    ]
+    return [
+        _judge(f"one session at H {SESSION_H}: at least {SESSION_OVER:g}x onnxruntime", peer),
+        _judge(
+            f"many sessions: at least {100 * MANY_SHARE:.0f} % of a plain batch's throughput",
+            shares,
+        ),
+        _judge(f"one session of int8 at H {LOW_H}: at least {INT8_OVER:g}x float32", low),
+    ]
+
+
+def _decode(results: Sequence[CaseResult]) -> list[Verdict]:
+    found = [
+        (result.case.name, value, DECODE_OVER, "x")
+        for result in results
+        if result.case.decodes and (value := result.ratio("torch"))
+    ]
+    return [_judge(f"whole decodes: every case at least {DECODE_OVER:g}x torch", found)]
+
+
+GRIDS: dict[Grid, Callable[[Sequence[CaseResult]], list[Verdict]]] = {
+    "core": _layers,
+    "full": _layers,
+    "sessions": _sessions,
+    "decode": _decode,
+}

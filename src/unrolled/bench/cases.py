@@ -5,17 +5,21 @@ Shapes: N rows, T steps, H hidden (= I input), D directions, L layers, G gates.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 from unrolled.errors import ConfigError
-from unrolled.spec import Cell, RecurrentSpec, Struct
+from unrolled.spec import Cell, Precision, RecurrentSpec, Struct
 
-Task = Literal["infer", "train", "ragged-infer", "ragged-train", "step"]
-Grid = Literal["core", "full"]
+Task = Literal[
+    "infer", "train", "ragged-infer", "ragged-train", "step", "session", "decode", "words"
+]
+Grid = Literal["core", "full", "sessions", "decode"]
 TASKS: tuple[Task, ...] = get_args(Task)
+SEQUENCES: tuple[Task, ...] = ("infer", "train", "ragged-infer", "ragged-train")
 CELLS: tuple[Cell, ...] = get_args(Cell)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 # The mean length of a ragged batch, as a share of T.
 FILL = 0.64
@@ -24,7 +28,11 @@ MOST_OPERATIONS = 45e9
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """One measurement: a cell at a task, its sizes, and how many threads every side may use."""
+    """One measurement: a cell at a task, its sizes, and how many threads every side may use.
+
+    `precision` is ours; the peers compute in float32. Of a translator that decodes, H is the width
+    of its layers, T the most units of an answer, N the words, and `beam` 1 is greedy search.
+    """
 
     cell: Cell
     task: Task
@@ -34,14 +42,18 @@ class Case(Struct, frozen=True, kw_only=True):
     threads: int = 2
     directions: int = 1
     layers: int = 1
+    precision: Precision = "float32"
+    beam: int = 1
 
     @property
     def name(self) -> str:
         """The case in one word, such as `lstm-train-N32-T100-H256-bi-L2-2t`."""
         both = "-bi" if self.directions == 2 else ""
         deep = f"-L{self.layers}" if self.layers > 1 else ""
+        low = f"-{self.precision}" if self.precision != "float32" else ""
+        wide = f"-beam{self.beam}" if self.beam > 1 else ""
         sizes = f"N{self.N}-T{self.T}-H{self.H}"
-        return f"{self.cell}-{self.task}-{sizes}{both}{deep}-{self.threads}t"
+        return f"{self.cell}-{self.task}-{sizes}{both}{deep}{low}{wide}-{self.threads}t"
 
     @property
     def spec(self) -> RecurrentSpec:
@@ -64,6 +76,16 @@ class Case(Struct, frozen=True, kw_only=True):
         return self.task.startswith("ragged")
 
     @property
+    def steps(self) -> bool:
+        """Whether a call is one time step, that goes on from the state of the call before."""
+        return self.task in ("step", "session")
+
+    @property
+    def decodes(self) -> bool:
+        """Whether a call is a translator's whole answers: of N rows of ids, or of N words."""
+        return self.task in ("decode", "words")
+
+    @property
     def dense_steps(self) -> int:
         """The number of steps of a batch without raggedness that has as many tokens."""
         return max(1, round(FILL * self.T)) if self.ragged else self.T
@@ -75,11 +97,13 @@ class Case(Struct, frozen=True, kw_only=True):
 
     @property
     def operations(self) -> int:
-        """Useful floating point operations of a call.
+        """Useful floating point operations of a call; 0 of a decode, where none are counted.
 
         A token of a layer costs 2*G*H*(I + H) in each direction going forward, for the two matrix
         products; a backward pass costs twice as much again (gradients of inputs and of weights).
         """
+        if self.decodes:
+            return 0
         spec = self.spec
         inputs = sum(spec.layer_input_size(k) + self.H for k in range(self.layers))
         forward = 2 * spec.gates * self.H * inputs * self.directions * self.tokens
@@ -152,7 +176,7 @@ def full() -> tuple[Case, ...]:
     ]
     cases += [
         Case(cell=cell, task=task, N=32, T=100, H=H, directions=D, layers=L)
-        for task in TASKS[:-1]
+        for task in SEQUENCES
         for H in (64, 256)
         for D, L in ((2, 1), (1, 2), (2, 2))
         for cell in CELLS
@@ -174,7 +198,38 @@ def full() -> tuple[Case, ...]:
     return tuple(case for case in dict.fromkeys(cases) if case.operations <= MOST_OPERATIONS)
 
 
-GRIDS = {"core": core, "full": full}
+# Sessions: widths, and how many advance together; decoding: rows, words of a list, the beam.
+WIDTHS, MANY = (16, 64, 128, 256, 512), 1000
+DECODED_ROWS, WORDS, BEAM = (1, 64), 512, 5
+
+
+def sessions() -> tuple[Case, ...]:
+    """Return one step of one session and of many, of LSTM and GRU in every precision."""
+    return tuple(
+        Case(cell=cell, task="session", N=N, T=1, H=H, threads=1, precision=precision)
+        for N in (1, MANY)
+        for cell in ("lstm", "gru")
+        for H in WIDTHS
+        for precision in PRECISIONS
+    )
+
+
+def decode() -> tuple[Case, ...]:
+    """Return greedy and beam search of one row, of a batch, and of a list of words as text."""
+    sizes: list[tuple[Task, int]] = [*(("decode", N) for N in DECODED_ROWS), ("words", WORDS)]
+    return tuple(
+        Case(cell="gru", task=task, N=N, T=8, H=256, threads=1, beam=beam)
+        for task, N in sizes
+        for beam in (1, BEAM)
+    )
+
+
+GRIDS: dict[Grid, Callable[[], tuple[Case, ...]]] = {
+    "core": core,
+    "full": full,
+    "sessions": sessions,
+    "decode": decode,
+}
 
 
 def select(

@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from unrolled.bench.cases import TABLE
-from unrolled.bench.results import DENSE, OURS, CaseResult, Report
+from unrolled.bench.cases import TABLE, Grid
+from unrolled.bench.results import OURS, OWN, CaseResult, Report
+from unrolled.errors import ConfigError
 from unrolled.spec import Struct
+
+# The grids that it shows: those of layers.
+GRIDS: tuple[Grid, ...] = ("core", "full")
 
 STYLE = """
 text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328; }
@@ -67,6 +71,12 @@ class Panel(Struct, frozen=True):
     def height(self) -> int:
         """Pixels from title to ticks."""
         return HEAD + ROW * len(self.rows) + FOOT
+
+
+def check(grid: Grid) -> None:
+    """Raise ConfigError for a grid that has no chart."""
+    if grid not in GRIDS:
+        raise ConfigError(f"the chart shows the grids {' and '.join(GRIDS)}, not {grid}")
 
 
 def draw(report: Report) -> str:
@@ -128,7 +138,7 @@ def _label(result: CaseResult) -> str:
 
 
 def _peers(result: CaseResult) -> list[str]:
-    return [s.name for s in result.sides if s.timing and s.name not in (OURS, DENSE)]
+    return [s.name for s in result.sides if s.timing and s.name not in OWN]
 
 
 def _row(result: CaseResult, unit: float) -> Row:

@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 from unrolled import __version__
@@ -123,6 +123,16 @@ def warning(machine: Machine) -> str:
         f"the machine is not idle: others use {machine.others:.1f} of {machine.cores} cores, "
         f"{machine.stolen:.1f} of it the host (load {machine.load[0]:.1f}); expect noise"
     )
+
+
+def blas_warning(threads: int) -> str:
+    """Return a sentence where numpy's matrix products are not held to `threads`, else nothing."""
+    info = import_module("threadpoolctl").threadpool_info()
+    found = {each["num_threads"] for each in info if each["user_api"] == "blas"}
+    if found == {threads}:
+        return ""
+    what = ", ".join(map(str, sorted(found))) or "an unknown number of"
+    return f"numpy's matrix products have {what} threads where the other sides have {threads}"
 
 
 def _processor() -> str:

@@ -44,7 +44,7 @@ def graph(p: Problem) -> bytes:
     inputs = [value("x", number, [case.T, case.N, case.H])]
     if p.lengths is not None:
         inputs.append(value("lengths", onnx.TensorProto.INT32, [case.N]))
-    if case.task == "step":
+    if case.steps:
         inputs += [value(f"{name}_in", number, each) for name in state_names(p)]
     outputs = [value("y", number, [case.T, *each])]
     outputs += [value(name, number, each) for name in state_names(p)]
@@ -70,7 +70,7 @@ def _add_layer(p: Problem, k: int, nodes: list[Any], constants: list[Any]) -> No
         array(np.stack(bias), f"B{k}"),
     ]
     states = [name for name in state_names(p) if name[1:] == str(k)]
-    first = [f"{name}_in" for name in states] if case.task == "step" else []
+    first = [f"{name}_in" for name in states] if case.steps else []
     lengths = "lengths" if p.lengths is not None else ""
     wires = [f"x{k}" if k else "x", f"W{k}", f"R{k}", f"B{k}"]
     wires += [lengths, *first] if lengths or first else []
@@ -129,7 +129,7 @@ def _side(name: str, p: Problem, call: Any) -> Side:
     feeds: dict[str, Any] = {"x": p.x}
     if p.lengths is not None:
         feeds["lengths"] = p.lengths.astype(np.int32)
-    if p.case.task == "step":
+    if p.case.steps:
         return _step_side(name, p, call, feeds)
     names = state_names(p)
 

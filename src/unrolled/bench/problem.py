@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unrolled.bench.cases import Case
 from unrolled.shapes import parameter_shapes
+from unrolled.spec import Precision
 
 Array = NDArray[np.float32]
 # What a side computes, by name: y [N, T, D*H], h and c [L*D, N, H], and `d.` before a gradient.
@@ -39,7 +40,7 @@ class Side:
 
     `run` is what is timed; `outputs` runs once and returns what it computed, empty where that
     cannot be compared, and then `note` says why. `given` holds the addresses of torch's inputs and
-    weights, whose memory is not the side's.
+    weights, whose memory is not the side's. `precision` says how far outputs may be off.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Side:
     outputs: Callable[[], Outputs]
     note: str = ""
     given: frozenset[int] = frozenset()
+    precision: Precision = "float32"
 
 
 def problem(case: Case) -> Problem:

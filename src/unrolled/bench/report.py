@@ -6,9 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from unrolled.bench import machine
 from unrolled.bench.bars import Verdict, verdicts
-from unrolled.bench.cases import CELLS, TASKS
+from unrolled.bench.cases import CELLS, PRECISIONS, SEQUENCES, TASKS
 from unrolled.bench.measure import geometric_mean
-from unrolled.bench.results import DENSE, OURS, CaseResult, Report
+from unrolled.bench.results import (
+    BATCH,
+    DENSE,
+    FLOAT32,
+    OURS,
+    STEP_MANY,
+    CaseResult,
+    Report,
+)
 
 TITLES = {
     "infer": "Inference, useful GFLOP/s",
@@ -16,10 +24,16 @@ TITLES = {
     "ragged-infer": "Ragged inference, useful GFLOP/s",
     "ragged-train": "Ragged training, useful GFLOP/s",
     "step": "One step, microseconds",
+    "session": "Sessions: one step of N, microseconds",
+    "decode": "Decoding ids, words a second",
+    "words": "Decoding a list of words from text to text, words a second",
 }
 # Order of the columns; those that no case of a task has are left out.
 COLUMNS = (
     OURS,
+    FLOAT32,
+    STEP_MANY,
+    BATCH,
     DENSE,
     "torch",
     "torch-cell",
@@ -30,8 +44,11 @@ COLUMNS = (
     "openvino",
     "numpy",
 )
+# The last column, of tasks that have one.
+SHARES = dict.fromkeys((*SEQUENCES, "step"), "peak") | {"session": "of batch"}
 NOISY = "~"
-WORDS = ("side", "best peer", "cell", "such as", "what", "bar, and what misses it")
+NOT_FASTER = "not faster than float32"
+WORDS = ("side", "best peer", "cell", "such as", "what", "bar, and what misses it", NOT_FASTER)
 
 Table = tuple[str, list[str], list[list[str]]]
 
@@ -43,6 +60,8 @@ def tables(report: Report) -> list[Table]:
         results = [result for result in report.results if result.case.task == task]
         if results:
             found.append(_task_table(report, task, results))
+    if low := [result for result in report.results if result.case.precision != "float32"]:
+        found.append(_precision(low))
     found.append(_means(report))
     if any(result.memory for result in report.results):
         found.append(_memory(report))
@@ -55,11 +74,13 @@ def tables(report: Report) -> list[Table]:
 def _task_table(report: Report, task: str, results: Sequence[CaseResult]) -> Table:
     present = {side.name for result in results for side in result.sides if side.timing}
     columns = [name for name in COLUMNS if name in present]
-    header = ["case", *columns, "spread", "best peer", "ratio", "peak"]
+    named = [n.removeprefix(f"{OURS}-") if task == "session" else n for n in columns]
+    header = ["case", *named, "spread", "best peer", "ratio"]
+    if task in SHARES:
+        header.append(SHARES[task])
     rows = []
     for result in results:
-        ratio, rate = result.ratio(result.best_peer), result.rate(OURS)
-        share = rate / result.peak if rate else None
+        ratio = result.ratio(result.best_peer)
         rows.append(
             [
                 result.case.name.replace(f"-{task}", "")
@@ -68,20 +89,47 @@ def _task_table(report: Report, task: str, results: Sequence[CaseResult]) -> Tab
                 _spread(result),
                 result.best_peer or "",
                 f"{ratio:.2f}x" if ratio else "",
-                f"{share:.0%}" if share else "",
+                *([_share(result)] if task in SHARES else []),
             ]
         )
     return TITLES[task], header, rows
 
 
+def _share(result: CaseResult) -> str:
+    """Return the share of the peak or, of sessions, of a plain batch's throughput."""
+    rate = result.rate(OURS)
+    share = rate / result.peak if rate else None
+    if result.case.task == "session":
+        share = result.ratio(BATCH)
+    return f"{share:.0%}" if share else ""
+
+
 def _value(result: CaseResult, name: str) -> str:
-    seconds, rate = result.seconds(name), result.rate(name)
-    if seconds is None or rate is None:
+    seconds = result.seconds(name)
+    if seconds is None:
         side = result.side(name)
         return side.status if side else ""
-    if result.case.task == "step":
+    if result.case.decodes:
+        return f"{result.case.N / seconds:,.0f}"
+    if result.case.steps:
         return f"{seconds * 1e6:.2f}"
+    rate = result.rate(name) or 0.0
     return f"{rate:.1f}" if rate < 100 else f"{rate:.0f}"
+
+
+def _precision(results: Sequence[CaseResult]) -> Table:
+    """Return how many times as fast as float32 fewer bits are, and where they are not faster."""
+    low = PRECISIONS[1:]
+    grouped: dict[str, dict[str, float]] = {}
+    for result in results:
+        name = result.case.name.replace(f"-{result.case.precision}", "")
+        if ratio := result.ratio(FLOAT32):
+            grouped.setdefault(name, {})[result.case.precision] = ratio
+    rows = []
+    for name, ratios in grouped.items():
+        values = [f"{ratios[each]:.2f}x" if each in ratios else "" for each in low]
+        rows.append([name, *values, ", ".join(k for k, ratio in ratios.items() if not ratio > 1)])
+    return "Low precision over float32", ["case", *low, NOT_FASTER], rows
 
 
 def _spread(result: CaseResult) -> str:
@@ -94,9 +142,14 @@ def _spread(result: CaseResult) -> str:
 
 
 def means(results: Iterable[CaseResult]) -> dict[tuple[str, str], tuple[int, float, float]]:
-    """Return per task and cell: the cases, and geometric means over the best peer and torch."""
+    """Return per task and cell: the cases, and geometric means over the best peer and torch.
+
+    Only what computes in float32, as the peers do.
+    """
     grouped: dict[tuple[str, str], list[CaseResult]] = {}
     for result in results:
+        if result.case.precision != "float32":
+            continue
         grouped.setdefault((result.case.task, result.case.cell), []).append(result)
     found = {}
     for key, group in grouped.items():
@@ -118,7 +171,7 @@ def _means(report: Report) -> Table:
         for count, best, eager in [found[task, cell]]
     ]
     header = ["task", "cell", "cases", "over the best peer", "over torch (packed where ragged)"]
-    return "Geometric means of ratios", header, rows
+    return "Geometric means of ratios, float32", header, rows
 
 
 def _memory(report: Report) -> Table:
@@ -158,14 +211,16 @@ def facts(report: Report) -> list[str]:
     threads = sorted({result.case.threads for result in report.results})
     peaks = ", ".join(f"{report.peak(k):.0f} GFLOP/s at {k}" for k in threads)
     noise = machine.warning(about) or "the machine was idle at the start"
+    peak = "; peak is the share of the best seen in the case, a square matrix product among them "
+    peak += "that took its turn"
+    with_peak = any(SHARES.get(result.case.task) == "peak" for result in report.results)
     return [
         f"{about.processor}, {about.cores} cores, {about.system}; instruction set {about.isa}",
         versions,
         f"float32 peak seen, by threads: {peaks}",
         f"{report.when}, {len(report.results)} cases in {report.seconds:.0f} s; {noise}",
         f"{NOISY} marks cases while others used more than {machine.IDLE} cores; "
-        "± is half the distance of the quartiles; peak is the share of the best seen in the case, "
-        "a square matrix product among them that took its turn",
+        f"± is half the distance of the quartiles{peak * with_peak}",
     ]
 
 

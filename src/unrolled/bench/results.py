@@ -15,6 +15,9 @@ from unrolled.spec import Engine, Struct
 
 FORMAT = 2
 OURS, DENSE = "unrolled", "unrolled-dense"
+# Ours in float32 where the case has fewer bits; a list of sessions each call; a plain batch.
+FLOAT32, STEP_MANY, BATCH = "unrolled-float32", "unrolled-step-many", "unrolled-batch"
+OWN = (OURS, DENSE, FLOAT32, STEP_MANY, BATCH)
 
 Status = Literal["timed", "differs", "failed"]
 
@@ -52,9 +55,20 @@ class CaseResult(Struct, frozen=True, kw_only=True):
         return side.timing.median if side and side.timing else None
 
     def rate(self, name: str) -> float | None:
-        """Return useful GFLOP/s."""
+        """Return useful GFLOP/s, or None where the side was not timed or none are counted."""
+        seconds, operations = self.seconds(name), self.case.operations
+        return operations / seconds / 1e9 if seconds and operations else None
+
+    def speed(self, name: str) -> str:
+        """Return how fast a side was, with its unit; an empty string where it was not timed."""
         seconds = self.seconds(name)
-        return None if seconds is None else self.case.operations / seconds / 1e9
+        if seconds is None:
+            return ""
+        if self.case.decodes:
+            return f"{self.case.N / seconds:,.0f} words/s"
+        if self.case.steps:
+            return f"{seconds * 1e6:.2f} us"
+        return f"{self.rate(name):.1f} GFLOP/s"
 
     @property
     def best_peer(self) -> str | None:
@@ -62,21 +76,29 @@ class CaseResult(Struct, frozen=True, kw_only=True):
         peers = {
             side.name: side.timing.median
             for side in self.sides
-            if side.timing and side.name not in (OURS, DENSE)
+            if side.timing and side.name not in OWN
         }
         return min(peers, key=lambda name: peers[name]) if peers else None
 
     @property
     def peak(self) -> float:
-        """The best GFLOP/s meanwhile: of the matrix product or of any side."""
+        """The best GFLOP/s meanwhile in float32: of the matrix product or of any side."""
+        low = self.case.precision != "float32"
+        without = (OURS, STEP_MANY, BATCH) if low else (DENSE,)
         rates = [
-            rate for side in self.sides if side.name != DENSE and (rate := self.rate(side.name))
+            rate
+            for side in self.sides
+            if side.name not in without and (rate := self.rate(side.name))
         ]
         return max([self.product, *rates], default=0.0)
 
     def ratio(self, peer: str | None) -> float | None:
         """Return how many times faster ours is than `peer`."""
-        mine, theirs = self.seconds(OURS), self.seconds(peer) if peer else None
+        return self.ratio_of(OURS, peer)
+
+    def ratio_of(self, name: str, peer: str | None) -> float | None:
+        """Return how many times faster one side is than another; None where one was not timed."""
+        mine, theirs = self.seconds(name), self.seconds(peer) if peer else None
         return theirs / mine if mine and theirs else None
 
 

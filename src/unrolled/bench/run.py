@@ -9,15 +9,18 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING
 
 from unrolled.bench import agree, machine, measure, memory
 from unrolled.bench.cases import Case, Grid
 from unrolled.bench.measure import Effort
-from unrolled.bench.problem import Problem, Side, problem
-from unrolled.bench.results import CaseResult, Report, SideResult
+from unrolled.bench.problem import Outputs, Problem, Side, problem
+from unrolled.bench.results import OURS, CaseResult, Report, SideResult
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.spec import Engine, Struct
+
+if TYPE_CHECKING:
+    from unrolled.bench.decode_sides import DecodeProblem
 
 # A peer as it is chosen, and the packages it needs.
 PEERS: dict[str, tuple[str, ...]] = {
@@ -29,6 +32,13 @@ PEERS: dict[str, tuple[str, ...]] = {
 }
 NEEDED = ("torch", "rich", "threadpoolctl")
 IN_CORE = tuple(name for name in PEERS if name != "torch-compile")
+# Who takes part where nobody chooses.
+IN_GRID: dict[Grid, tuple[str, ...]] = {
+    "core": IN_CORE,
+    "full": tuple(PEERS),
+    "sessions": ("torch", "onnxruntime"),
+    "decode": ("torch",),
+}
 
 Builder = Callable[[], list[Side]]
 
@@ -71,6 +81,8 @@ def run(plan: Plan, tell: Callable[[str], None]) -> Report:
         with _threads(case.threads):
             if case.threads not in peaks:
                 peaks[case.threads] = machine.matrix_peak()
+                if text := machine.blas_warning(case.threads):
+                    tell(f"warning: {text}")
             results.append(run_case(case, plan, peaks[case.threads][1]))
         tell(f"{number}/{len(plan.cases)}  {_told(results[-1])}")
     trained = [case for case in plan.cases if case.trains]
@@ -111,24 +123,54 @@ def _threads(count: int) -> ExitStack:
 
 def builders(p: Problem, plan: Plan) -> dict[str, Builder]:
     """Return what makes the sides of a case: ours first, then each peer that has the task."""
-    from unrolled.bench import numpy_sides, onnx_sides, torch_sides
+    from unrolled.bench import numpy_sides, onnx_sides, session_sides, torch_sides
 
     case = p.case
-    by_name = plan.engine != "auto" and case.task != "step"
-    in_torch = case.trains or by_name
+
+    def ours() -> list[Side]:
+        if case.task == "session":
+            return session_sides.session_sides(p)
+        if case.trains or (plan.engine != "auto" and not case.steps):
+            return torch_sides.ours_in_torch(p, plan.engine)
+        return [numpy_sides.runtime_side(p)]
+
     found: dict[str, Builder] = {
-        "unrolled": (lambda: torch_sides.ours_in_torch(p, plan.engine))
-        if in_torch
-        else (lambda: [numpy_sides.runtime_side(p)]),
+        OURS: ours,
         "torch": lambda: torch_sides.torch_sides(p),
         "torch-compile": lambda: [torch_sides.compiled_side(p)],
     }
     if not case.trains:
         found["onnxruntime"] = lambda: [onnx_sides.onnxruntime_side(p)]
         found["openvino"] = lambda: [onnx_sides.openvino_side(p)]
-    if case.task == "step":
+    if case.steps:
         found["numpy"] = lambda: [numpy_sides.numpy_step(p)]
-    return {name: make for name, make in found.items() if name in ("unrolled", *plan.peers)}
+    return _taking_part(found, plan)
+
+
+def decoders(p: DecodeProblem, plan: Plan) -> dict[str, Builder]:
+    """Return what makes the sides of a decode: ours, and the same weights in a loop of torch."""
+    from unrolled.bench import decode_sides
+
+    found: dict[str, Builder] = {
+        OURS: lambda: [decode_sides.our_side(p)],
+        "torch": lambda: [decode_sides.torch_side(p)],
+    }
+    return _taking_part(found, plan)
+
+
+def _taking_part(found: dict[str, Builder], plan: Plan) -> dict[str, Builder]:
+    return {name: make for name, make in found.items() if name in (OURS, *plan.peers)}
+
+
+def _prepared(case: Case, plan: Plan) -> tuple[Outputs, dict[str, Builder]]:
+    """Return what is right, and what makes the sides."""
+    from unrolled.bench import decode_sides, torch_sides
+
+    if case.decodes:
+        words = decode_sides.decode_problem(case)
+        return decode_sides.expected(words), decoders(words, plan)
+    p = problem(case)
+    return torch_sides.expected(p), builders(p, plan)
 
 
 def run_case(case: Case, plan: Plan, product: int) -> CaseResult:
@@ -137,13 +179,10 @@ def run_case(case: Case, plan: Plan, product: int) -> CaseResult:
     A matrix product of that size takes its turn too: the machine's peak of the moment, for the
     clock and the neighbours of a processor change from minute to minute.
     """
-    from unrolled.bench import torch_sides
-
-    p = problem(case)
-    expected = torch_sides.expected(p)
+    expected, makers = _prepared(case, plan)
     told: dict[str, SideResult] = {}
     sides: list[Side] = []
-    for name, make in builders(p, plan).items():
+    for name, make in makers.items():
         try:
             built = make()
         except Exception as error:
@@ -174,14 +213,14 @@ def run_case(case: Case, plan: Plan, product: int) -> CaseResult:
     )
 
 
-def _check(side: Side, expected: Any) -> SideResult:
+def _check(side: Side, expected: Outputs) -> SideResult:
     try:
         found = side.outputs()
     except Exception as error:
         return SideResult(name=side.name, status="failed", note=_short(error))
     if not found:
         return SideResult(name=side.name, status="timed", note=side.note)
-    worst, complaint = agree.disagreement(found, expected)
+    worst, complaint = agree.disagreement(found, expected, side.precision)
     return SideResult(
         name=side.name,
         status="differs" if complaint else "timed",
@@ -206,10 +245,10 @@ def _with_memory(result: CaseResult, found: dict[str, list[memory.Memory]]) -> C
 
 
 def _told(result: CaseResult) -> str:
-    mine, best = result.rate("unrolled"), result.best_peer
+    mine, best = result.speed(OURS), result.best_peer
     ratio = result.ratio(best)
-    if mine is None:
-        side = result.side("unrolled")
+    if not mine:
+        side = result.side(OURS)
         return f"{result.case.name}: {side.status}, {side.note}" if side else result.case.name
     against = f", {ratio:.2f}x {best}" if ratio else ""
-    return f"{result.case.name}: {mine:.1f} GFLOP/s{against}"
+    return f"{result.case.name}: {mine}{against}"

@@ -49,7 +49,7 @@ def our_layer(p: Problem, engine: Engine) -> Any:
 def expected(p: Problem) -> Outputs:
     """Return what is right: torch.nn in float64, packed where rows are ragged."""
     layer = torch_layer(p, torch.float64)
-    if p.case.task == "step":
+    if p.case.steps:
         return _stepped(layer, p, torch.float64)
     call = layer if p.lengths is None else packed(layer, p)
     return _side("expected", layer, call, p, torch.float64).outputs()
@@ -84,7 +84,7 @@ def ours_in_torch(p: Problem, engine: Engine) -> list[Side]:
 def torch_sides(p: Problem) -> list[Side]:
     """Return torch.nn eager: plain, or packed and padded for ragged rows, or by one step."""
     case, layer = p.case, torch_layer(p)
-    if case.task == "step":
+    if case.steps:
         return [_step_side("torch", layer, p), *([_cell_side(p)] if case.layers == 1 else [])]
     if p.lengths is None:
         return [_side("torch", layer, layer, p)]
@@ -111,7 +111,7 @@ def compiled_side(p: Problem) -> Side:
     torch._dynamo.config.allow_rnn = True
     layer = torch_layer(p)
     call: Any = torch.compile(layer, fullgraph=True)
-    if p.case.task == "step":
+    if p.case.steps:
         return _step_side("torch-compile", call, p)
     return _side("torch-compile", layer, call, p)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from unrolled.cli.common import say
 from unrolled.errors import ConfigError, UnrolledError
+
+if TYPE_CHECKING:
+    from unrolled.bench.results import Report
 
 DEFAULT_CHART = "docs/bench.svg"
 
@@ -17,18 +20,18 @@ DEFAULT_CHART = "docs/bench.svg"
 @click.command(name="bench")
 @click.option(
     "--grid",
-    type=click.Choice(["core", "full"]),
+    type=click.Choice(["core", "full", "sessions", "decode"]),
     default="core",
     show_default=True,
-    help="The cases: `core` takes minutes, `full` most of an hour.",
+    help="The cases: layers in minutes (`core`) or most of an hour (`full`), `sessions` in every "
+    "precision, or whole answers of a translator (`decode`).",
 )
 @click.option("--cases", metavar="PATTERN", help="Only cases whose name has it, as lstm-*-N32.")
 @click.option("--threads", metavar="K,..", help="Run every case at each of these numbers.")
 @click.option(
     "--peers",
     metavar="NAME,..",
-    help="torch, torch-compile, onnxruntime, openvino, numpy  [default: all; "
-    "torch-compile with --grid full]",
+    help="torch, torch-compile, onnxruntime, openvino, numpy  [default: those of the grid]",
 )
 @click.option("--quick", is_flag=True, help="Measure for a moment only: rough numbers.")
 @click.option(
@@ -56,8 +59,9 @@ DEFAULT_CHART = "docs/bench.svg"
 def command(svg: str | None, earlier: str | None, only_list: bool, **options: Any) -> None:
     """Time our layers and their peers, turn about, with equal threads; agreement comes first.
 
-    Writes bench.json, bench.md and bench.svg to OUT. Needs the extra `bench`. Exits with 1 where
-    our own side fails or disagrees; no time is a failure.
+    Writes bench.json and bench.md to OUT, and bench.svg where the grid has a chart (core, full).
+    Needs the extra `bench`. Exits with 1 where our own side fails or disagrees; no time is a
+    failure.
     """
     if options["isa"]:
         _force_isa(options["isa"])
@@ -67,16 +71,12 @@ def command(svg: str | None, earlier: str | None, only_list: bool, **options: An
         return
     from unrolled.bench import chart, report, results
 
-    if earlier:
-        found = results.decode(_content(earlier), earlier)
-    else:
-        found = _run(options)
-        folder = Path(options["out"])
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "bench.json").write_bytes(results.encode(found))
-        (folder / "bench.md").write_text(report.markdown(found))
-        (folder / "bench.svg").write_text(chart.draw(found))
-        say(f"wrote {folder}/bench.json, bench.md and bench.svg", quiet=options["quiet"])
+    kept = results.decode(_content(earlier), earlier) if earlier else None
+    if svg:
+        chart.check(kept.grid if kept else options["grid"])
+    found = kept or _run(options)
+    if not earlier:
+        _write(found, Path(options["out"]), quiet=options["quiet"])
     if svg:
         Path(svg).parent.mkdir(parents=True, exist_ok=True)
         Path(svg).write_text(chart.draw(found))
@@ -88,6 +88,18 @@ def command(svg: str | None, earlier: str | None, only_list: bool, **options: An
     wrong = [r.case.name for r in found.results if not r.seconds(results.OURS)]
     if wrong:
         raise UnrolledError(f"our side failed or disagreed in {len(wrong)} cases: {wrong[0]}")
+
+
+def _write(found: Report, folder: Path, *, quiet: bool) -> None:
+    from unrolled.bench import chart, report, results
+
+    contents = {"bench.json": results.encode(found), "bench.md": report.markdown(found).encode()}
+    if found.grid in chart.GRIDS:
+        contents["bench.svg"] = chart.draw(found).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    say(f"wrote {', '.join(contents)} to {folder}", quiet=quiet)
 
 
 def _cases(options: dict[str, Any]) -> Any:
@@ -102,7 +114,7 @@ def _cases(options: dict[str, Any]) -> Any:
 def _run(options: dict[str, Any]) -> Any:
     from unrolled.bench import measure, run
 
-    peers = run.IN_CORE if options["grid"] == "core" else tuple(run.PEERS)
+    peers = run.IN_GRID[options["grid"]]
     if options["peers"] is not None:
         peers = tuple(name.strip() for name in options["peers"].split(",") if name.strip())
     plan = run.Plan(

@@ -49,9 +49,10 @@ _ONLY = {
 def command(model: str, kind: str | None, out: Path, quiet: bool, **options: Any) -> None:
     """Write MODEL as ONNX, as torch's weights, or as a folder of fewer bits.
 
-    As ONNX a classifier or a tagger is one file. A translator is two, an encoder and one step of
-    its decoder, named NAME-encoder.onnx and NAME-decoder.onnx. The numbers are compared with our
-    own on random ragged batches before anything is written: in ONNX Runtime where it is installed.
+    As ONNX a model is one file. A translator, a captioner and an autoregressive forecaster are two,
+    an encoder and one step of the decoder, named NAME-encoder.onnx and NAME-decoder.onnx. The
+    numbers are compared with our own on random ragged batches before anything is written: in ONNX
+    Runtime where it is installed.
 
     As pytorch the weights become a state_dict in OUT, a .safetensors file, with torch's names.
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from unrolled.nn.encoder import Bridge, final_states
 from unrolled.nn.rnn import recurrent
-from unrolled.runtime.distributions import LEAST_DF, LEAST_SCALE
+from unrolled.runtime.distributions import LEAST_DF, LEAST_MEAN, LEAST_SCALE
 from unrolled.spec import Engine, ForecasterSpec
 from unrolled.validation import check_network, final_sizes
 
@@ -148,8 +148,8 @@ def forecast_loss(
         return 2 * torch.maximum(shares * apart, (shares - 1) * apart).mean(2)
     first = outputs[..., 0]
     if spec.output == "negative_binomial":
-        mean = scale * (F.softplus(first) + 1e-6)
-        alpha = (F.softplus(outputs[..., 1]) + 1e-6) / scale.sqrt()
+        mean = scale * (F.softplus(first) + LEAST_MEAN)
+        alpha = (F.softplus(outputs[..., 1]) + LEAST_MEAN) / scale.sqrt()
         found = NegativeBinomial(1 / alpha, logits=(mean * alpha).log(), validate_args=False)
         return -found.log_prob((y * scale).round())  # type: ignore[no-untyped-call,no-any-return]
     loc = first + base

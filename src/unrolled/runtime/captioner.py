@@ -35,13 +35,19 @@ class CaptionerNetwork(DecoderNetwork):
         """Read numbers [N, S, F], or attributes [N, S], with lengths [N] of 1 or more."""
         values = self._rows(source)
         values *= (np.arange(values.shape[1]) < lengths[:, None])[:, :, None]
-        summary = values.sum(axis=1)
+        summary = self._summary(values, lengths)
+        first = self.start(summary, summary, (self.bridge_h, self.bridge_c))
+        return self.remember(values, lengths, first)
+
+    def beside(self, values: Array, lengths: Array) -> Array | None:
+        """Return the summary [N, M] where it stands beside every token."""
+        return self._summary(values, lengths) if self.spec.condition == "every" else None
+
+    def _summary(self, values: Array, lengths: Array) -> Array:
+        summary: Array = values.sum(axis=1)
         if self.spec.inputs != "attributes":
             summary /= lengths[:, None].astype(summary.dtype)
-        keys = None if self.attention is None else self.attention.precompute(values)
-        first = self.start(summary, summary, (self.bridge_h, self.bridge_c))
-        fed = summary if self.spec.condition == "every" else None
-        return Memory(values, lengths, keys, first, fed)
+        return summary
 
     def _rows(self, source: Array) -> Array:
         if self.spec.inputs == "attributes":

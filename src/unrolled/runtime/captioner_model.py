@@ -17,6 +17,7 @@ from unrolled.errors import DataError, ModelError
 from unrolled.runtime import decode
 from unrolled.runtime.captioner import CaptionerNetwork
 from unrolled.runtime.weights import Array
+from unrolled.runtime.writing import WritingSession
 from unrolled.spec import CaptionerSpec, Precision
 
 BATCH_SIZE = 256
@@ -140,18 +141,32 @@ class CaptionerModel:
         size = max(1, batch_size // max(1, beam))
         for rows in buckets([len(each) for each in given], batch_size=size):
             source, lengths = batch([given[row] for row in rows])
-            found = decode.search(
+            found = decode.beam(
                 self.network,
                 source,
                 lengths,
-                limit,
-                width=beam,
+                max_length=limit,
+                beam=beam,
                 n_best=n_best,
                 length_penalty=length_penalty,
             )
             for row, hypotheses in zip(rows, found, strict=True):
                 answers[row] = [self._answer(given[row], each) for each in hypotheses]
         return answers
+
+    def stream(self, features: Any, *, max_length: int | None = None) -> WritingSession:
+        """Begin the text to one thing: iterating gives each unit as greedy search decodes it.
+
+        Arguments, and what is raised, as in `predict`; DataError where there is not one thing.
+        """
+        given = self.read(features)
+        if len(given) != 1:
+            raise DataError(f"a stream writes about one thing, got {len(given)}")
+        memory = self.network.encode(*batch(given))
+        limit = 2 * self.captioning.longest if max_length is None else max_length
+        named = self.source_vocabulary is not None
+        ids = given[0].tolist() if named else ()
+        return WritingSession(self.network, self.target_vocabulary, memory, limit, ids)
 
     def log_prob(self, features: Any, texts: Sequence[str]) -> Array:
         """Return log p(text, </s> | x) in nats for each thing and its text, [N].

@@ -31,6 +31,8 @@ MOST_COUNTS = 512
 # Keeps a deviation above 0, in scaled units.
 LEAST_SCALE = 1e-4
 LEAST_DF = 2.0
+# Keeps the mean and the dispersion of counts above 0, in scaled units.
+LEAST_MEAN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -246,8 +248,8 @@ def from_outputs(
         values = spread_quantiles(o, shares) + base[..., None]
         return Quantiles(values * by[..., None] + at[..., None], np.array(shares))
     if kind == "negative_binomial":
-        mean = by * (softplus(o[..., 0]) + 1e-6)
-        return NegativeBinomial(mean, (softplus(o[..., 1]) + 1e-6) / np.sqrt(by))
+        mean = by * (softplus(o[..., 0]) + LEAST_MEAN)
+        return NegativeBinomial(mean, (softplus(o[..., 1]) + LEAST_MEAN) / np.sqrt(by))
     loc = (o[..., 0] + base) * by + at
     if kind == "point":
         return Point(loc)

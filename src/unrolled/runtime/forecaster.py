@@ -62,9 +62,9 @@ class ForecasterNetwork:
         Autoregressive: of each step of a window that spans the horizon (`teacher`), [N, T, O].
         """
         if self.spec.decoder == "autoregressive":
-            y, _ = self.recurrent(self._read(batch, shifted=True), lengths=batch.lengths)
+            y, _ = self.recurrent(self.read(batch, shifted=True), lengths=batch.lengths)
             return self.output(y)
-        _, state = self.recurrent(self._read(batch), lengths=batch.lengths)
+        _, state = self.recurrent(self.read(batch), lengths=batch.lengths)
         return self.decode(state, batch)
 
     def decode(self, state: Any, batch: WindowBatch) -> Array:
@@ -97,8 +97,8 @@ class ForecasterNetwork:
         """
         if self.spec.decoder != "autoregressive":
             outputs = self.outputs(batch)
-            return self._say(outputs, batch.base.astype(np.float64), batch.location, batch.scale)
-        x = self._read(batch, shifted=True)
+            return self.say(outputs, batch.base.astype(np.float64), batch.location, batch.scale)
+        x = self.read(batch, shifted=True)
         _, state = self.recurrent(x, lengths=batch.lengths)
         return self.draw(state, batch, names=names, samples=samples, seed=seed)
 
@@ -128,10 +128,9 @@ class ForecasterNetwork:
         paths = np.empty((len(batch), count, batch.ahead.shape[1]))
         for t in range(batch.ahead.shape[1]):
             known = np.repeat(batch.ahead[:, t], count, axis=0)
-            x = np.concatenate([value[:, None], observed[:, None], known, static], axis=1)
-            y, held = self.recurrent.step(x.astype(self.dtype), held)
+            outputs, held = self.advance(value, observed, known, static, held)
             added = base[:, None] if self.spec.residual == "last" else np.zeros((len(base), 1))
-            said = self._say(self.output(y)[:, None], added, location, scale)
+            said = self.say(outputs[:, None], added, location, scale)
             drawn = _draw(said, generators, count)
             paths[:, :, t] = drawn.reshape(len(batch), count)
             base = (drawn - location) / scale
@@ -140,7 +139,20 @@ class ForecasterNetwork:
             return Point(paths[:, 0])
         return Samples(paths)
 
-    def _say(self, outputs: Array, base: Array, location: Array, scale: Array) -> Predictive:
+    def advance(
+        self, value: Array, observed: Array, known: Array, static: Array, state: Any
+    ) -> tuple[Array, Any]:
+        """Go one step on, autoregressively: return its outputs [N, O] and the state after it.
+
+        `value` [N] is the scaled value of the step before, 0 where `observed` [N] is 0; `known`
+        [N, K] is of the step itself.
+        """
+        x = np.concatenate([value[:, None], observed[:, None], known, static], axis=1)
+        y, state = self.recurrent.step(x.astype(self.dtype), state)
+        return self.output(y), state
+
+    def say(self, outputs: Array, base: Array, location: Array, scale: Array) -> Predictive:
+        """Return what outputs [N, H, O] say in the units of the series, see `from_outputs`."""
         return from_outputs(
             outputs,
             self.spec.output,
@@ -150,7 +162,8 @@ class ForecasterNetwork:
             shares=self.spec.quantiles,
         )
 
-    def _read(self, batch: WindowBatch, *, shifted: bool = False) -> Array:
+    def read(self, batch: WindowBatch, *, shifted: bool = False) -> Array:
+        """Return what the stack reads of windows [N, T, I]; `shifted` by a step, values only."""
         y, observed = batch.y, batch.observed
         if shifted:
             y, observed = (

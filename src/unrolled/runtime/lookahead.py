@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from unrolled.errors import DataError
 from unrolled.runtime import layer as engine
 from unrolled.runtime.layer import Array
 from unrolled.runtime.rows import frames
+from unrolled.runtime.state import SessionState
 
 if TYPE_CHECKING:
     from unrolled.runtime.recurrent import Recurrent
@@ -51,6 +53,57 @@ class LookaheadSession:
         other._waiting = list(self._waiting)
         other._h, other._c = list(self._h), list(self._c)
         return other
+
+    @property
+    def state(self) -> SessionState:
+        """The state at this moment, to keep, to send or to set another session to.
+
+        A row [1 + S + w * I] holds k, the forward directions' state [S] and the w <= k frames that
+        wait, oldest first. Setting it raises DataError where it is of another model, another number
+        of rows, or another k.
+        """
+        return SessionState(self.layer.fingerprint, self._row())
+
+    @state.setter
+    def state(self, state: SessionState) -> None:
+        state.check_owner(self.layer.fingerprint)
+        width = self._width(state.values[:1].ravel())
+        state.check(self.layer.fingerprint, np.empty((self.rows, width), self.layer.dtype))
+        self.reset()
+        at = 1
+        for part in self._forward():
+            size = part.shape[1]
+            part[:] = state.values[:, at : at + size]
+            at += size
+        self._waiting = [
+            state.values[:, k : k + self.layer.spec.input_size].copy()
+            for k in range(at, width, self.layer.spec.input_size)
+        ]
+
+    def _width(self, row: Array) -> int:
+        """Return how many of the numbers that `row` begins with are a state of this session.
+
+        Other numbers may follow where k frames wait. Raises DataError where it is no state that
+        looks k frames ahead.
+        """
+        if not len(row) or row[0] != self.lookahead:
+            found = f"{row[0]:g}" if len(row) else "no"
+            raise DataError(
+                f"the state is of a stream that looks {found} frames ahead, "
+                f"this session looks {self.lookahead} ahead"
+            )
+        held: int = 1 + sum(part.shape[1] for part in self._forward())
+        size = self.layer.spec.input_size
+        return held + min(self.lookahead, max(0, len(row) - held) // size) * size
+
+    def _row(self) -> Array:
+        first = np.full((self.rows, 1), self.lookahead, self.layer.dtype)
+        return np.concatenate([first, *self._forward(), *self._waiting], axis=1)
+
+    def _forward(self) -> list[Array]:
+        """Return each layer's forward states, h [N, P] and for an LSTM c [N, H]."""
+        kinds = (self._h, self._c) if self._c else (self._h,)
+        return [kind[k][0] for k in range(len(self._h)) for kind in kinds]
 
     def step(self, x: ArrayLike) -> Array | None:
         """Read one frame, x [N, I] or [I]; return y [N, P] or [P] of the frame k before, if any.

@@ -165,12 +165,12 @@ class TranslatorModel:
         answers: list[list[Translation]] = [[] for _ in encoded.ids]
         for rows, tokens, lengths in batches(encoded.ids, max(1, batch_size // max(1, beam))):
             limit = 2 * lengths + 20 if max_length is None else max_length
-            found = decode.search(
+            found = decode.beam(
                 self.network,
                 tokens,
                 lengths,
-                limit,
-                width=beam,
+                max_length=limit,
+                beam=beam,
                 n_best=n_best,
                 length_penalty=length_penalty,
             )

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unrolled.runtime.attention import Attention, sequence_mask
+from unrolled.runtime.attention import Attention
+from unrolled.runtime.fast_decoder import FastDecoder, can_run
 from unrolled.runtime.heads import ClassifierNetwork, last_layer
-from unrolled.runtime.hoisted import MOST_ROWS, HoistedDecoder, can_hoist
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import (
     Array,
@@ -52,8 +52,8 @@ class DecoderState:
 class Memory:
     """What is looked at: values [N, S, M], lengths [N], attention keys, the first state.
 
-    `fed` [N, M] is read beside every token, where the network does so. `projected` and `past` are
-    what a `HoistedDecoder` reads, where it takes the steps.
+    `fed` [N, M] is read beside every token, where the network does so. `projected` and `given` are
+    what a `FastDecoder` reads in place of values and `fed`, where it takes the steps.
     """
 
     values: Array
@@ -62,14 +62,14 @@ class Memory:
     first: DecoderState
     fed: Array | None = None
     projected: Array | None = None
-    past: Array | None = None
+    given: Array | None = None
 
     def take(self, rows: Array) -> Memory:
         """Return the memory of the rows picked, in their order."""
-        parts = (self.keys, self.fed, self.projected, self.past)
-        keys, fed, projected, past = (None if part is None else part[rows] for part in parts)
+        parts = (self.keys, self.fed, self.projected, self.given)
+        keys, fed, projected, given = (None if part is None else part[rows] for part in parts)
         values, first = self.values[rows], self.first.take(rows)
-        return Memory(values, self.lengths[rows], keys, first, fed, projected, past)
+        return Memory(values, self.lengths[rows], keys, first, fed, projected, given)
 
 
 class Step(NamedTuple):
@@ -109,7 +109,16 @@ class DecoderNetwork(ABC):
         self.readout = Linear(weights, "readout", readout_input_size(spec), spec.readout_size)
         self.output = Linear(weights, "output", spec.readout_size, spec.target_vocab_size)
         self.writes: DecoderSpec = spec
-        self.hoisted: HoistedDecoder | None = None
+        self.fast: FastDecoder | None = None
+        if precision == "float32" and can_run(spec.decoder):
+            self.fast = FastDecoder(
+                spec,
+                under(weights, "decoder"),
+                self.target_embedding,
+                self.attention,
+                self.readout,
+                self.output,
+            )
 
     @property
     def additive(self) -> bool:
@@ -120,18 +129,22 @@ class DecoderNetwork(ABC):
     def encode(self, source: Array, lengths: Array) -> Memory:
         """Read the inputs [N, S, ...] with lengths [N] of 1 or more."""
 
+    def beside(self, values: Array, lengths: Array) -> Array | None:
+        """Return what of a memory [N, S, M] stands beside every token, [N, M]; None for nothing."""
+        return None
+
     def remember(self, values: Array, lengths: Array, first: DecoderState) -> Memory:
         """Return values [N, S, M] and a first state as the decoder reads them at every step."""
-        keys = None if self.attention is None else self.attention.precompute(values)
-        if self.hoisted is None or len(values) > MOST_ROWS:
-            return Memory(values, lengths, keys, first)
-        inside = sequence_mask(lengths, values)
-        past = None
-        if not inside.all():
-            past = np.where(inside, 0, -np.inf).astype(values.dtype)[:, None]
-        return Memory(
-            values, lengths, keys, first, projected=self.hoisted.project(values), past=past
-        )
+        fed = self.beside(values, lengths)
+        given = None if self.fast is None else self.fast.give(fed)
+        if self.fast is None or self.attention is None:
+            keys = None if self.attention is None else self.attention.precompute(values)
+            return Memory(values, lengths, keys, first, fed, given=given)
+        projected = self.fast.project(values, lengths)
+        keys = values
+        if self.attention.key is not None:
+            keys = projected[:, :, : self.attention.key.shape[1]]
+        return Memory(values, lengths, keys, first, fed, projected, given)
 
     def start(self, h: Array, c: Array, weights: tuple[Linear, Linear | None]) -> DecoderState:
         """Return the decoder's first state from what its bridge reads, h and for an LSTM c."""
@@ -150,15 +163,12 @@ class DecoderNetwork(ABC):
 
         The hypotheses of a row share its memory.
         """
-        if self.hoisted is None or memory.keys is None or memory.projected is None:
+        if self.fast is None:
             return self.plain_step(tokens, state, memory)
-        h, c = state.recurrent if self.writes.decoder.cell == "lstm" else (state.recurrent, None)
-        after = self.hoisted.step(
-            tokens, h[0], None if c is None else c[0], memory.keys, memory.projected, memory.past
+        after = self.fast.step(
+            tokens, state.recurrent, state.readout, memory.projected, memory.lengths, memory.given
         )
-        log_probs = log_softmax(self.output(after.readout)).reshape(*tokens.shape, -1)
-        recurrent = after.h[None] if after.c is None else (after.h[None], after.c[None])
-        return Step(log_probs, after.weights, DecoderState(recurrent, None))
+        return Step(after.log_probs, after.weights, DecoderState(after.recurrent, after.readout))
 
     def plain_step(self, tokens: Array, state: DecoderState, memory: Memory) -> Step:
         """As `step`, with every product in its place: any decoder, and the twin of the fast one."""
@@ -241,14 +251,6 @@ class TranslatorNetwork(DecoderNetwork):
             self.encoder = Recurrent(spec.encoder, under(weights, "encoder"), precision=precision)
         self.weights = kept(weights, encoder=self.encoder, decoder=self.decoder)
         self.bridge_h, self.bridge_c = bridge(*final_sizes(spec.encoder), spec.decoder, weights)
-        if precision == "float32" and self.attention is not None and can_hoist(spec):
-            self.hoisted = HoistedDecoder(
-                spec,
-                under(weights, "decoder"),
-                self.target_embedding,
-                self.attention,
-                self.readout,
-            )
 
     def encode(self, source: Array, lengths: Array) -> Memory:
         """Read source [N, S] with lengths [N] of 1 or more."""

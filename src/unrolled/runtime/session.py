@@ -45,6 +45,7 @@ class SessionPool:
         self._block = np.repeat(self._first, capacity, axis=0)
         self._open = np.zeros(capacity, bool)
         self._free = list(range(capacity - 1, -1, -1))
+        self._asked: tuple[tuple[Session, ...], Rows] | None = None
 
     def __len__(self) -> int:
         """How many sessions are open."""
@@ -60,6 +61,7 @@ class SessionPool:
         if not self._free:
             self._grow()
         row = self._free.pop()
+        self._asked = None
         self._open[row] = True
         self._block[row] = self._first
         session = Session(self, row)
@@ -72,12 +74,20 @@ class SessionPool:
 
         Raises ValueError where one is closed or of another pool.
         """
-        for k, session in enumerate(sessions):
+        same = tuple(sessions)
+        if self._asked is not None and self._asked[0] == same:
+            return self._asked[1]
+        for k, session in enumerate(same):
             if session.pool is not self or session.closed:
                 raise ValueError(f"session {k} is closed or of another pool")
             if session.row is None:
                 raise ValueError(f"session {k} is none that a pool opened")
-        return np.array([session.row for session in sessions], np.int64)
+        rows = np.array([session.row for session in same], np.int64)
+        rows.flags.writeable = False
+        # Who advances the same sessions at every frame has them looked up once; opening or closing
+        # one forgets it.
+        self._asked = (same, rows)
+        return rows
 
     def step(
         self,
@@ -142,6 +152,7 @@ class SessionPool:
 
     def release(self, row: int) -> None:
         """Take back the row of a session that closes."""
+        self._asked = None
         self._open[row] = False
         self._free.append(row)
 

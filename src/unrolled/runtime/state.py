@@ -71,15 +71,19 @@ class SessionState:
 
     def check(self, fingerprint: str, like: NDArray[np.floating]) -> None:
         """Raise DataError unless the state is of the layer so marked, and shaped as `like`."""
-        if self.fingerprint != fingerprint:
-            raise DataError(
-                f"the state is of another model: its fingerprint is {self.fingerprint}, "
-                f"this layer's is {fingerprint}"
-            )
+        self.check_owner(fingerprint)
         if self.values.shape != like.shape or self.values.dtype != like.dtype:
             raise DataError(
                 f"the state is {self.values.dtype} {list(self.values.shape)}, "
                 f"the session's is {like.dtype} {list(like.shape)}"
+            )
+
+    def check_owner(self, fingerprint: str) -> None:
+        """Raise DataError unless the state is of the layer so marked."""
+        if self.fingerprint != fingerprint:
+            raise DataError(
+                f"the state is of another model: its fingerprint is {self.fingerprint}, "
+                f"this layer's is {fingerprint}"
             )
 
 

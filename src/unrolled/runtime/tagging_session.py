@@ -129,26 +129,27 @@ class TaggerSession:
     def state(self) -> SessionState:
         """The state at this moment, to keep, to send or to set another session to.
 
-        Setting it raises DataError where it is of another model. Both raise ModelError with a
-        `lookahead`.
+        Setting it raises DataError where it is of another model, or of another `lookahead`.
         """
-        held = self._plain_session().state.values[0]
+        held = self._session.state.values[0]
         peak = np.zeros(0) if self._network.intent is None else self._peak_or_lowest()
         row = np.concatenate([held, peak, *self._emissions]).astype(held.dtype)
         return SessionState(_mark(self._network), row[None])
 
     @state.setter
     def state(self, state: SessionState) -> None:
-        session = self._plain_session()
-        width = session.state.values.shape[1]
+        session, mark = self._session, _mark(self._network)
+        state.check_owner(mark)
         peak = 0 if self._network.intent is None else self._network.spec.recurrent.output_size
-        tags = self._network.spec.num_tags
-        steps = max(0, state.values.shape[-1] - width - peak) // tags
-        like = np.empty((1, width + peak + steps * tags), session.state.values.dtype)
-        state.check(_mark(self._network), like)
+        tags, total = self._network.spec.num_tags, state.values.shape[-1]
+        width = session.state.values.shape[1]
+        if isinstance(session, LookaheadSession):
+            width = session._width(state.values[:1, : max(0, total - peak)].ravel())
+        steps = max(0, total - width - peak) // tags
+        like = np.empty((1, width + peak + steps * tags), self._network.recurrent.dtype)
+        state.check(mark, like)
         held, top, emissions = np.split(state.values[0], [width, width + peak])
-        layer = self._network.recurrent
-        session.state = SessionState(layer.fingerprint, held[None])
+        session.state = SessionState(self._network.recurrent.fingerprint, held[None])
         self._forget()
         for each in emissions.reshape(steps, tags):
             self._chain(each)
@@ -156,7 +157,7 @@ class TaggerSession:
 
     def _plain_session(self) -> Session:
         if isinstance(self._session, LookaheadSession):
-            raise ModelError("a session with a lookahead keeps no state that can be saved")
+            raise ModelError("sessions with a lookahead are not of a pool: step each on its own")
         return self._session
 
     def _peak_or_lowest(self) -> Array:

@@ -1,7 +1,7 @@
 """A target sequence written one unit at a time, by greedy search, and kept between the units.
 
 Nothing here knows what was read: a session begins from a `Memory` that some encoder left, so that
-every network with the decoder of `TranslatorNetwork` writes through it.
+every `DecoderNetwork` writes through it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from unrolled.data.vocab import BOS, EOS, Vocabulary
 from unrolled.errors import ConfigError
 from unrolled.runtime import decode
-from unrolled.runtime.networks import DecoderState, Memory, TranslatorNetwork
+from unrolled.runtime.networks import DecoderNetwork, DecoderState, Memory
 from unrolled.runtime.rows import to_rows, to_state
 from unrolled.runtime.state import SessionState, fingerprint
 from unrolled.runtime.weights import Array
@@ -38,15 +38,15 @@ class Written:
 
 
 class WritingSession:
-    """One answer, written as it is decoded; `model.stream(text)` makes it.
+    """One answer, written as it is decoded; `stream` of a translator or captioner makes it.
 
-    Iterating gives each `Written` unit until the answer ends: the units of `translate` by greedy
-    search. `log_prob` is that of all that was written, `</s>` included once `ended`.
+    Iterating gives each `Written` unit until the answer ends: the units of greedy search.
+    `log_prob` is that of all that was written, `</s>` included once `ended`.
     """
 
     def __init__(
         self,
-        network: TranslatorNetwork,
+        network: DecoderNetwork,
         vocabulary: Vocabulary,
         memory: Memory,
         limit: int,
@@ -116,7 +116,7 @@ class WritingSession:
 
         Setting it raises DataError where it is of another model.
         """
-        memory, spec = self._memory, self.network.spec.decoder
+        memory, spec = self._memory, self.network.writes.decoder
         head = [memory.values.shape[1], self.limit, self.ended, self.log_prob]
         head += [len(self.source), len(self.tokens)]
         parts = [np.array([*head, *self.source, *self.tokens], np.float64), memory.values.ravel()]
@@ -142,12 +142,12 @@ class WritingSession:
         self.log_prob, self.ended = log_prob, bool(ended)
 
     def _restored(self, row: Array) -> DecoderState:
-        fed = self.network.spec.readout_size if self.network.spec.input_feeding else 0
+        fed = self.network.writes.readout_size if self.network.writes.input_feeding else 0
         held, readout = np.split(row[None], [row.size - fed], axis=1)
-        return DecoderState(to_state(self.network.spec.decoder, held), readout if fed else None)
+        return DecoderState(to_state(self.network.writes.decoder, held), readout if fed else None)
 
 
-def _mark(network: TranslatorNetwork) -> str:
+def _mark(network: DecoderNetwork) -> str:
     """Return the fingerprint of what writes: the decoder, the attention and the readout."""
     parts = {f"decoder.{name}": value for name, value in network.decoder.weights.items()}
     parts["embedding"] = network.target_embedding
@@ -160,4 +160,4 @@ def _mark(network: TranslatorNetwork) -> str:
             value = getattr(network.attention, name)
             if value is not None:
                 parts[f"attention.{name}"] = value
-    return fingerprint(network.spec, parts)
+    return fingerprint(network.writes, parts)

@@ -1,4 +1,4 @@
-"""The networks of the tasks as ONNX graphs: one answer a sequence in one, a translator in two."""
+"""Recurrent stacks, classifiers, regressors and generators as ONNX graphs: one file each."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from unrolled.interop.onnx.export_layers import (
     attend,
     attention_keys,
     ends_of,
-    joined_state,
     merged_state,
     past_mask,
     stack,
 )
 from unrolled.interop.onnx.graph import GraphBuilder
+from unrolled.runtime.generator import GeneratorNetwork
 from unrolled.runtime.heads import ClassifierNetwork, PooledNetwork, Reader, RegressorNetwork
-from unrolled.runtime.networks import TranslatorNetwork
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.weights import Linear
 from unrolled.spec import RecurrentSpec
 
 # How the dimensions that may have any size are called in the files.
-N, T, S = "rows", "steps", "source_steps"
+N, T = "rows", "steps"
 
 
 def state_names(spec: RecurrentSpec) -> list[str]:
@@ -32,7 +31,7 @@ def state_names(spec: RecurrentSpec) -> list[str]:
     return [f"{kind}_{k}" for kind in kinds for k in range(spec.num_layers)]
 
 
-def _state_inputs(g: GraphBuilder, spec: RecurrentSpec) -> list[tuple[str, ...]]:
+def state_inputs(g: GraphBuilder, spec: RecurrentSpec) -> list[tuple[str, ...]]:
     """Add a stack's states as inputs; return them a layer at a time."""
     D, L = spec.num_directions, spec.num_layers
     kinds = 2 if spec.cell == "lstm" else 1
@@ -48,7 +47,7 @@ def _state_inputs(g: GraphBuilder, spec: RecurrentSpec) -> list[tuple[str, ...]]
     return [tuple(names[k::L]) for k in range(L)]
 
 
-def _state_outputs(g: GraphBuilder, spec: RecurrentSpec, last: list[tuple[str, ...]]) -> None:
+def state_outputs(g: GraphBuilder, spec: RecurrentSpec, last: list[tuple[str, ...]]) -> None:
     """Give a stack's last states out, under their input's name with `_n` after the letter."""
     D, L = spec.num_directions, spec.num_layers
     names = state_names(spec)
@@ -63,19 +62,43 @@ def _state_outputs(g: GraphBuilder, spec: RecurrentSpec, last: list[tuple[str, .
         g.output(name.replace("_", "_n_"), value, [D, N, spec.hidden_sizes[place % L]])
 
 
+def bridged_states(
+    g: GraphBuilder, spec: RecurrentSpec, bridge: tuple[Linear, Linear | None], h: str, c: str
+) -> list[tuple[str, ...]]:
+    """Return a stack's first states, (h,) or (h, c) a layer, from what its bridge reads [N, ...].
+
+    h = tanh(W_h h + b_h), c = W_c c + b_c, each cut into its layers.
+    """
+    bridge_h, bridge_c = bridge
+    first = [_split(g, spec, g.op("Tanh", linear(g, bridge_h, h)))]
+    if bridge_c is not None:
+        first.append(_split(g, spec, linear(g, bridge_c, c)))
+    return list(zip(*first, strict=True))
+
+
+def _split(g: GraphBuilder, spec: RecurrentSpec, states: str) -> list[str]:
+    """Cut [N, sum of H_l] into [1, N, H_l] a layer."""
+    sizes = list(spec.hidden_sizes)
+    parts = [states]
+    if len(sizes) > 1:
+        parts = g.ops("Split", len(sizes), states, g.constant(sizes), axis=1)
+    return [g.op("Unsqueeze", part, g.constant([0])) for part in parts]
+
+
 def recurrent_graph(layer: Recurrent) -> GraphBuilder:
     """A stack with its state in and out: x, lengths, h (and c) to y, h_n (and c_n)."""
     spec, g = layer.spec, GraphBuilder("recurrent")
     x = g.input("x", [N, T, spec.input_size])
-    ends = ends_of(g, g.input("lengths", [N], integer=True))
-    y, last = stack(g, layer, x, ends, _state_inputs(g, spec))
+    ends = ends_of(g, g.input("lengths", [N], "integer"))
+    y, last = stack(g, layer, x, ends, state_inputs(g, spec))
     g.output("y", y, [N, T, spec.output_size])
-    _state_outputs(g, spec, last)
+    state_outputs(g, spec, last)
     return g
 
 
-def _linear(g: GraphBuilder, linear: Linear, x: str) -> str:
-    return g.linear(x, linear.weight, linear.bias)
+def linear(g: GraphBuilder, layer: Linear, x: str) -> str:
+    """X W^T + b of a linear layer."""
+    return g.linear(x, layer.weight, layer.bias)
 
 
 def classifier_graph(network: ClassifierNetwork) -> GraphBuilder:
@@ -94,7 +117,7 @@ def classifier_graph(network: ClassifierNetwork) -> GraphBuilder:
         g.output("probabilities", shares, [N, classes])
         below = g.op("Less", shares, g.constant(network.thresholds))
         given = g.op("Where", below, g.constant(0), g.constant(1))
-        g.output("given", given, [N, classes], integer=True)
+        g.output("given", given, [N, classes], "integer")
     if weights:
         g.output("attention", weights, [N, T])
     return g
@@ -115,7 +138,7 @@ def regressor_graph(network: RegressorNetwork) -> GraphBuilder:
 def _read(g: GraphBuilder, read: Reader, width: int) -> str:
     """Return what the recurrent layers read, from tokens or frames."""
     if "embedding" in read.arrays:
-        tokens = g.input("tokens", [N, T], integer=True)
+        tokens = g.input("tokens", [N, T], "integer")
         return g.op("Gather", g.constant(read.arrays["embedding"], "embedding"), tokens)
     frames = g.input("frames", [N, T, width])
     mean, scale = (g.constant(read.arrays[f"frames.{name}"]) for name in ("mean", "scale"))
@@ -131,7 +154,7 @@ def _outputs(g: GraphBuilder, network: PooledNetwork) -> tuple[str, str]:
     """Return the network's outputs [N, C], and its attention weights [N, T] or nothing."""
     spec = network.spec
     x = _read(g, network.read, spec.frame_size)
-    lengths = g.input("lengths", [N], integer=True)
+    lengths = g.input("lengths", [N], "integer")
     y, last = stack(g, network.recurrent, x, ends_of(g, lengths), None)
     weights = ""
     if network.pooling is not None:
@@ -149,79 +172,35 @@ def _outputs(g: GraphBuilder, network: PooledNetwork) -> tuple[str, str]:
         pooled = g.op(
             "ReduceMax", g.op("Where", past, g.constant(-np.inf), y), axes=[1], keepdims=0
         )
-    return _linear(g, network.output, pooled), weights
+    return linear(g, network.output, pooled), weights
 
 
-def encoder_graph(network: TranslatorNetwork) -> GraphBuilder:
-    """A translator's encoder: source and lengths to memory, keys and the decoder's first state."""
-    spec, g = network.spec, GraphBuilder("encoder")
-    source = g.input("source", [N, S], integer=True)
-    lengths = g.input("lengths", [N], integer=True)
-    x = g.op("Gather", g.constant(network.source_embedding, "source_embedding"), source)
-    memory, last = stack(g, network.encoder, x, ends_of(g, lengths), None, name="encoder")
-    g.output("memory", memory, [N, S, spec.encoder.output_size])
-    if network.attention is not None and network.attention.key is not None:
-        keys = attention_keys(g, network.attention, memory)
-        g.output("keys", keys, [N, S, int(network.attention.key.shape[1])])
-    read_h = joined_state(g, last[-1][0])
-    first = [_split(g, spec.decoder, g.op("Tanh", _linear(g, network.bridge_h, read_h)))]
-    if network.bridge_c is not None:
-        read_c = joined_state(g, last[-1][1]) if spec.encoder.cell == "lstm" else read_h
-        first.append(_split(g, spec.decoder, _linear(g, network.bridge_c, read_c)))
-    _state_outputs(g, spec.decoder, list(zip(*first, strict=True)))
-    return g
+def generator_graph(network: GeneratorNetwork) -> GraphBuilder:
+    """A generator: tokens (or frames), lengths, h (and c) to what comes next, h_n (and c_n).
 
-
-def _split(g: GraphBuilder, spec: RecurrentSpec, states: str) -> list[str]:
-    """Cut [N, sum of H_l] into [1, N, H_l] a layer."""
-    sizes = list(spec.hidden_sizes)
-    parts = [states]
-    if len(sizes) > 1:
-        parts = g.ops("Split", len(sizes), states, g.constant(sizes), axis=1)
-    return [g.op("Unsqueeze", part, g.constant([0])) for part in parts]
-
-
-def decoder_graph(network: TranslatorNetwork) -> GraphBuilder:
-    """One step of a translator's decoder.
-
-    token, memory, keys, lengths, h (and c) and, with input feeding, readout to log_probs, attention
-    and the same states after the step.
+    Of tokens log_probs; of frames the log-odds of each key and their probabilities.
     """
-    spec, g = network.spec, GraphBuilder("decoder")
-    token = g.input("token", [N], integer=True)
-    embedded = g.op("Gather", g.constant(network.target_embedding, "target_embedding"), token)
-    attention, memory, keys, past = network.attention, "", "", ""
-    if attention is not None:
-        memory = keys = g.input("memory", [N, S, spec.encoder.output_size])
-        if attention.key is not None:
-            keys = g.input("keys", [N, S, int(attention.key.shape[1])])
-        past = past_mask(g, memory, g.input("lengths", [N], integer=True))
-    first = _state_inputs(g, spec.decoder)
-    x, context, weights = embedded, "", ""
-    if attention is not None and network.additive:
-        query = g.op("Squeeze", first[-1][0], g.constant([0]))
-        context, weights = attend(g, attention, query, memory, keys, past)
-        x = g.op("Concat", embedded, context, axis=1)
-    elif spec.input_feeding:
-        fed = g.input("readout", [N, spec.readout_size])
-        x = g.op("Concat", embedded, fed, axis=1)
-    steps, last = stack(
-        g, network.decoder, g.op("Unsqueeze", x, g.constant([1])), None, first, name="decoder"
-    )
-    y = g.op("Squeeze", steps, g.constant([1]))
-    joined = [y]
-    if context:
-        joined += [context, embedded]
-    elif attention is not None:
-        context, weights = attend(g, attention, y, memory, keys, past)
-        joined.append(context)
-    whole = g.op("Concat", *joined, axis=1) if len(joined) > 1 else y
-    readout = g.op("Tanh", _linear(g, network.readout, whole))
-    log_probs = g.op("LogSoftmax", _linear(g, network.output, readout), axis=-1)
-    g.output("log_probs", log_probs, [N, spec.target_vocab_size])
-    if weights:
-        g.output("attention", weights, [N, S])
-    _state_outputs(g, spec.decoder, last)
-    if spec.input_feeding:
-        g.output("readout_n", readout, [N, spec.readout_size])
+    spec, g = network.spec, GraphBuilder("generator")
+    if network.embedding is None:
+        x = g.input("frames", [N, T, spec.frame_size])
+    else:
+        tokens = g.input("tokens", [N, T], "integer")
+        x = g.op("Gather", g.constant(network.embedding, "embedding"), tokens)
+    ends = ends_of(g, g.input("lengths", [N], "integer"))
+    y, last = stack(g, network.recurrent, x, ends, state_inputs(g, spec.recurrent))
+    if network.projection is not None:
+        y = linear(g, network.projection, y)
+    if spec.tied:
+        # The matrix of the embedding once more: the file holds it once.
+        product = g.op("MatMul", y, g.op("Transpose", "embedding", perm=[1, 0]))
+        logits = g.op("Add", product, g.constant(network.bias))
+    else:
+        logits = g.linear(y, network.weight, network.bias)
+    if network.embedding is None:
+        g.output("log_odds", logits, [N, T, spec.frame_size])
+        g.output("probabilities", g.op("Sigmoid", logits), [N, T, spec.frame_size])
+    else:
+        log_probs = g.op("LogSoftmax", logits, axis=-1)
+        g.output("log_probs", log_probs, [N, T, spec.vocab_size])
+    state_outputs(g, spec.recurrent, last)
     return g

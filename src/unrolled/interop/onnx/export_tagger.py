@@ -19,7 +19,7 @@ def tagger_graph(network: TaggerNetwork, scores: Scores) -> GraphBuilder:
     (-1 behind a row's end), score and, where there is one, intent.
     """
     spec, g = network.spec, GraphBuilder("tagger")
-    lengths = g.input("lengths", [N], integer=True)
+    lengths = g.input("lengths", [N], "integer")
     y, _ = stack(g, network.recurrent, _read(g, network), ends_of(g, lengths), None)
     emissions = g.linear(y, network.output.weight, network.output.bias)
     if spec.head == "softmax":
@@ -27,7 +27,7 @@ def tagger_graph(network: TaggerNetwork, scores: Scores) -> GraphBuilder:
     past = past_mask(g, y, lengths)
     tags, best = _viterbi(g, emissions, past, scores)
     g.output("emissions", emissions, [N, T, spec.num_tags])
-    g.output("tags", tags, [N, T], integer=True)
+    g.output("tags", tags, [N, T], "integer")
     g.output("score", best, [N])
     if network.intent is not None:
         behind = g.op("Unsqueeze", past, g.constant([2]))
@@ -46,12 +46,12 @@ def _read(g: GraphBuilder, network: TaggerNetwork) -> str:
         return g.op("Div", g.op("Sub", frames, mean), scale)
     parts = []
     if network.embedding is not None:
-        tokens = g.input("tokens", [N, T], integer=True)
+        tokens = g.input("tokens", [N, T], "integer")
         parts.append(g.op("Gather", g.constant(network.embedding, "embedding"), tokens))
     if network.characters is not None:
-        spellings = g.input("spellings", [U, W], integer=True)
-        ends = ends_of(g, g.input("spelling_lengths", [U], integer=True))
-        words = g.input("words", [N, T], integer=True)
+        spellings = g.input("spellings", [U, W], "integer")
+        ends = ends_of(g, g.input("spelling_lengths", [U], "integer"))
+        words = g.input("words", [N, T], "integer")
         known = g.constant(network.characters.embedding, "characters.embedding")
         x = g.op("Gather", known, spellings)
         _, last = stack(g, network.characters.recurrent, x, ends, None, name="characters")

@@ -13,7 +13,7 @@ from unrolled import __version__
 from unrolled.errors import InteropError
 
 Array = NDArray[Any]
-Kind = Literal["float", "integer", "truth"]
+Kind = Literal["float", "double", "integer", "truth"]
 
 # Old enough for ONNX Runtime 1.13 and newer, and for OpenVINO.
 OPSET, IR_VERSION = 17, 8
@@ -22,7 +22,8 @@ OPSET, IR_VERSION = 17, 8
 class GraphBuilder:
     """Collects nodes and constants; `op` adds a node and returns the name of its first output.
 
-    Weights are written in float32. Raises InteropError where the package onnx is not installed.
+    Weights are written in float32, numbers in the units of a user's data in float64. Raises
+    InteropError where the package onnx is not installed.
     """
 
     def __init__(self, name: str, prefix: str = "") -> None:
@@ -41,26 +42,23 @@ class GraphBuilder:
         self._constants: list[Any] = []
         self._count = 0
 
-    def input(self, name: str, shape: list[int | str], *, integer: bool = False) -> str:
-        """Add an input of float32 or int64; a dimension that is a name may have any size."""
-        kind = self._types.INT64 if integer else self._types.FLOAT
-        self.inputs.append(self._helper.make_tensor_value_info(name, kind, shape))
+    def input(self, name: str, shape: list[int | str], kind: Kind = "float") -> str:
+        """Add an input; a dimension that is a name may have any size."""
+        self.inputs.append(self._value(name, kind, shape))
         return name
 
-    def output(
-        self, name: str, value: str, shape: list[int | str], *, integer: bool = False
-    ) -> None:
-        """Give `value`, float32 or int64, out under `name`."""
+    def output(self, name: str, value: str, shape: list[int | str], kind: Kind = "float") -> None:
+        """Give `value` out under `name`."""
         self._nodes.append(self._helper.make_node("Identity", [value], [name]))
-        kind = self._types.INT64 if integer else self._types.FLOAT
-        self.outputs.append(self._helper.make_tensor_value_info(name, kind, shape))
+        self.outputs.append(self._value(name, kind, shape))
 
-    def constant(self, value: Any, name: str = "") -> str:
-        """Add a constant: float32 for numbers with a fraction, int64 for whole ones."""
+    def constant(self, value: Any, name: str = "", *, double: bool = False) -> str:
+        """Add a constant: float32, or float64, for numbers with a fraction, int64 for whole."""
         array = np.asarray(value)
-        array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+        fraction = np.float64 if double else np.float32
+        array = array.astype(fraction if double or array.dtype.kind == "f" else np.int64)
         name = name or self._new("k")
-        self._constants.append(self._numpy.from_array(np.ascontiguousarray(array), name))
+        self._constants.append(self._numpy.from_array(np.asarray(array, order="C"), name))
         return name
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
@@ -96,8 +94,11 @@ class GraphBuilder:
         graph = self._helper.make_graph(
             inner._nodes,
             "body",
-            [inner._value(n, kind) for n, (_, kind) in zip(given, states + scanned, strict=True)],
-            [inner._value(n, kind) for n, kind in zip(names, kinds, strict=True)],
+            [
+                inner._value(n, kind, None)
+                for n, (_, kind) in zip(given, states + scanned, strict=True)
+            ],
+            [inner._value(n, kind, None) for n, kind in zip(names, kinds, strict=True)],
             inner._constants,
         )
         ways = {
@@ -109,17 +110,30 @@ class GraphBuilder:
             "Scan", len(kinds), *wires, body=graph, num_scan_inputs=len(scanned), **ways
         )
 
-    def _value(self, name: str, kind: Kind) -> Any:
-        number = {"float": self._types.FLOAT, "integer": self._types.INT64}
-        return self._helper.make_tensor_value_info(name, number.get(kind, self._types.BOOL), None)
+    def _value(self, name: str, kind: Kind, shape: list[int | str] | None) -> Any:
+        numbers = {
+            "float": self._types.FLOAT,
+            "double": self._types.DOUBLE,
+            "integer": self._types.INT64,
+            "truth": self._types.BOOL,
+        }
+        return self._helper.make_tensor_value_info(name, numbers[kind], shape)
 
     def integers(self, value: str) -> str:
         """Return whole numbers as int32, which recurrent nodes read lengths in."""
         return self.op("Cast", value, to=self._types.INT32)
 
     def floats(self, value: str) -> str:
-        """Return whole numbers as float32."""
+        """Return numbers as float32."""
         return self.op("Cast", value, to=self._types.FLOAT)
+
+    def doubles(self, value: str) -> str:
+        """Return numbers as float64."""
+        return self.op("Cast", value, to=self._types.DOUBLE)
+
+    def whole(self, value: str) -> str:
+        """Return numbers as int64."""
+        return self.op("Cast", value, to=self._types.INT64)
 
     def linear(self, x: str, weight: Array, bias: Array | None) -> str:
         """X W^T + b over the last axis."""
