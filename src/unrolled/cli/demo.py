@@ -108,10 +108,8 @@ def _summary(metrics: dict[str, Any], out: Path) -> str:
         f"{metrics['test_words']} held-out words: PER {100 * metrics['per']:.2f} %, "
         f"WER {100 * metrics['wer']:.2f} % (beam {metrics['beam']}), "
         f"trained in {metrics['train_seconds']:.0f} s",
-        f"model:  {out / 'model'}",
-        f"report: {out / 'report.html'}",
     ]
-    return "\n".join(lines) + "\n"
+    return _page(lines, out)
 
 
 def _stress_summary(metrics: dict[str, Any], out: Path) -> str:
@@ -124,10 +122,8 @@ def _stress_summary(metrics: dict[str, Any], out: Path) -> str:
         f"{metrics['test_words']} held-out words: every stress right in "
         f"{100 * metrics['sentence_accuracy']:.2f} %, {100 * metrics['accuracy']:.2f} % of "
         f"phonemes, trained in {metrics['train_seconds']:.0f} s",
-        f"model:  {out / 'model'}",
-        f"report: {out / 'report.html'}",
     ]
-    return "\n".join(lines) + "\n"
+    return _page(lines, out)
 
 
 def _caption_summary(metrics: dict[str, Any], out: Path) -> str:
@@ -140,10 +136,8 @@ def _caption_summary(metrics: dict[str, Any], out: Path) -> str:
         f"{metrics['test_strips']} strips of held-out digits: {100 * (1 - metrics['wer']):.2f} % "
         f"of the numbers right, PER {100 * metrics['per']:.2f} %, "
         f"trained in {metrics['train_seconds']:.0f} s",
-        f"model:  {out / 'model'}",
-        f"report: {out / 'report.html'}",
     ]
-    return "\n".join(lines) + "\n"
+    return _page(lines, out)
 
 
 def _signals_summary(metrics: dict[str, Any], out: Path) -> str:
@@ -158,10 +152,8 @@ def _signals_summary(metrics: dict[str, Any], out: Path) -> str:
         "",
         f"{metrics['test_digits']} held-out digits: {100 * metrics['accuracy']:.2f} % right, "
         f"trained in {metrics['train_seconds']:.0f} s",
-        f"model:  {out / 'model'}",
-        f"report: {out / 'report.html'}",
     ]
-    return "\n".join(lines) + "\n"
+    return _page(lines, out)
 
 
 def _forecast_summary(metrics: dict[str, Any], out: Path) -> str:
@@ -175,10 +167,8 @@ def _forecast_summary(metrics: dict[str, Any], out: Path) -> str:
         "years held out begin with the largest rise of the record",
         f"52 weeks from {metrics['windows']} origins in the four years held out, errors in ppm; "
         f"trained in {metrics['train_seconds']:.0f} s",
-        f"model:  {out / 'model'}",
-        f"report: {out / 'report.html'}",
     ]
-    return "\n".join(lines) + "\n"
+    return _page(lines, out)
 
 
 def _generate_summary(metrics: dict[str, Any], out: Path) -> str:
@@ -201,7 +191,11 @@ def _generate_summary(metrics: dict[str, Any], out: Path) -> str:
         "",
         f"{metrics['test_characters']} characters of other documents; trained in "
         f"{metrics['train_seconds']:.0f} s",
-        f"model:  {out / 'model'}",
-        f"report: {out / 'report.html'}",
     ]
-    return "\n".join(lines) + "\n"
+    return _page(lines, out)
+
+
+def _page(lines: list[str], out: Path) -> str:
+    """Return lines as text, with where the model and the report are below them."""
+    places = (f"model:  {out / 'model'}", f"report: {out / 'report.html'}")
+    return "\n".join((*lines, *places)) + "\n"

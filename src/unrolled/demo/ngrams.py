@@ -94,7 +94,7 @@ class KneserNey:
 
 def best_order(train: str, valid: str, orders: range) -> KneserNey:
     """Return the model of the order that foretells `valid` best."""
-    models = [KneserNey(train, order) for order in orders]
+    models = (KneserNey(train, order) for order in orders)
     return min(models, key=lambda model: float(model.bits(valid).mean()))
 
 
