@@ -57,6 +57,7 @@ def test_what_was_said_before_is_left_out() -> None:
     again = f"{first.upper()}\n\n  one two\n three four five six seven"
     assert documentation._once(again, seen) == first.upper()
     assert documentation._once("other\twords  \n\n\n\nand “these”", seen) == "other   words"
+    assert documentation._once("a table\n" + " " * 20 + "of two", seen) == "a table\n        of two"
 
 
 def test_a_document_is_in_one_text_only(documents: list[str]) -> None:
