@@ -186,7 +186,9 @@ def test_a_verdict_needs_its_evidence() -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> str:
     experiment = EXPERIMENTS["capacity"]
     quick = dataclasses.replace(experiment.quick, **SMALL["capacity"])
-    monkeypatch.setitem(EXPERIMENTS, "capacity", dataclasses.replace(experiment, quick=quick))
+    full = dataclasses.replace(quick, steps=quick.steps + 1)
+    other = dataclasses.replace(experiment, quick=quick, full=full)
+    monkeypatch.setitem(EXPERIMENTS, "capacity", other)
     monkeypatch.setattr(runner, "ProcessPoolExecutor", _Here)
     monkeypatch.setattr(runner.os, "nice", lambda value: value)
     return "capacity"
@@ -233,6 +235,18 @@ def test_the_command_runs_keeps_and_reports(
     assert "(capacity.md)" in (docs / "index.md").read_text()
     assert (docs / "capacity-0.svg").read_text().startswith("<svg")
     assert (tmp_path / "report.html").exists()
+
+
+def test_a_report_shows_the_full_run_where_there_is_one(small: str, tmp_path: Path) -> None:
+    out, docs = ["--out", str(tmp_path), "--quiet"], tmp_path / "docs"
+    for run, asked, shown in (
+        (["--quick"], [], "quick"),
+        ([], [], "full"),
+        (["--quick"], ["--quick"], "quick"),
+    ):
+        assert cli.run(["lab", "run", small, *run, *out]) == 0
+        assert cli.run(["lab", "report", *asked, *out, "--docs", str(docs)]) == 0
+        assert f"3 seeds, {shown} settings" in (docs / "capacity.md").read_text()
 
 
 def test_results_of_other_settings_are_not_taken_over(small: str, tmp_path: Path) -> None:

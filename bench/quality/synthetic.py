@@ -37,11 +37,11 @@ def rows() -> list[Row]:
             f"copy-{cell}",
             "tag",
             f"--cell {cell} --hidden-size {hidden} --embedding-size 10 {COPY} 1100 "
-            "--batch-size 32 --epochs 5",
+            "--batch-size 32 --epochs 3",
             "",
             ("log_loss",),
             f"{published} (cross-entropy, T=1000, 16K parameters, Bai 2018)",
-            _copy(1000, 2_000),
+            _copy(1000, 10_000),
             1.0,
         )
         for cell, hidden, published in (("gru", 66, "0.0197"), ("lstm", 56, "0.0204"))

@@ -14,6 +14,7 @@ from tolerances import close
 from unrolled import _native
 from unrolled.errors import ModelError
 from unrolled.nn.build import build as build_torch
+from unrolled.precision import restore, store
 from unrolled.runtime import decode, fast_decoder
 from unrolled.runtime.build import build
 from unrolled.runtime.networks import TranslatorNetwork
@@ -137,12 +138,23 @@ def test_what_the_engine_has_no_decoder_of_takes_plain_steps(name):
     assert both(SPECS[name])[0].fast is None
 
 
-def test_low_precision_takes_plain_steps():
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_weights_of_fewer_bits_are_rounded_once(precision):
     torch.manual_seed(0)
-    spec = networks.translator("additive")
+    spec = networks.translator("additive", "gru")
     weights = {k: v.detach().numpy() for k, v in build_torch(spec).state_dict().items()}
-    assert TranslatorNetwork(spec, weights, precision="int8").fast is None
-    assert TranslatorNetwork(spec, weights).fast is not None
+    rounded = restore(store(weights, precision), "here")
+    low, full = TranslatorNetwork(spec, weights, precision=precision), build(spec, weights)
+    source, lengths = batch(spec)
+    memory = low.encode(source, lengths)
+    tokens = np.full((len(lengths), 1), 4)
+    found = low.step(tokens, memory.first, memory).log_probs
+    # The same memory, so that only the decoder differs.
+    other = TranslatorNetwork(spec, rounded)
+    again = other.remember(memory.values, lengths, memory.first)
+    assert close(found, other.step(tokens, memory.first, again).log_probs, "forward")
+    again = full.remember(memory.values, lengths, memory.first)
+    assert np.abs(found - full.step(tokens, memory.first, again).log_probs).max() > 1e-5
 
 
 def test_probabilities_that_are_not_numbers_are_told():

@@ -87,11 +87,14 @@ def run(
 
 @command.command()
 @_OUT
-@click.option("--quick", is_flag=True, help="Of the quick runs.")
+@click.option("--quick", is_flag=True, help="Of quick runs only.")
 @click.option("--docs", type=click.Path(path_type=Path), help="Write pages of Markdown here too.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
 def report(out: Path, quick: bool, docs: Path | None, quiet: bool) -> None:
-    """Write what the runs in OUT found as OUT/report.html."""
+    """Write what the runs in OUT found as OUT/report.html.
+
+    Of an experiment that has both, the full run is shown.
+    """
     from unrolled.artifact import write_files
     from unrolled.errors import ConfigError
     from unrolled.explain.report import write_report
@@ -99,19 +102,17 @@ def report(out: Path, quick: bool, docs: Path | None, quiet: bool) -> None:
     from unrolled.lab.report import Finding, html, pages
     from unrolled.lab.runner import folder_of, read, seconds_of
 
-    findings = [
-        Finding(
-            experiment,
-            read(experiment, out, quick=quick),
-            quick,
-            seconds_of(experiment, out, quick=quick),
-        )
-        for experiment in EXPERIMENTS.values()
-        if folder_of(out, experiment, quick=quick).exists()
-    ]
+    findings = []
+    for experiment in EXPERIMENTS.values():
+        for kind in (True,) if quick else (False, True):
+            if folder_of(out, experiment, quick=kind).exists():
+                results = read(experiment, out, quick=kind)
+                seconds = seconds_of(experiment, out, quick=kind)
+                findings.append(Finding(experiment, results, kind, seconds))
+                break
     if not findings:
-        kind = "quick" if quick else "full"
-        raise ConfigError(f"{out}: holds no results of {kind} runs; `unrolled lab run` makes them")
+        found = "quick runs" if quick else "runs"
+        raise ConfigError(f"{out}: holds no results of {found}; `unrolled lab run` makes them")
     write_report(out / "report.html", html(findings))
     say(f"the report is in {out / 'report.html'}", quiet=quiet)
     if docs is not None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unrolled.precision import restore, store
 from unrolled.runtime.attention import Attention
 from unrolled.runtime.fast_decoder import FastDecoder, can_run
 from unrolled.runtime.heads import ClassifierNetwork, last_layer
@@ -110,14 +111,12 @@ class DecoderNetwork(ABC):
         self.output = Linear(weights, "output", spec.readout_size, spec.target_vocab_size)
         self.writes: DecoderSpec = spec
         self.fast: FastDecoder | None = None
-        if precision == "float32" and can_run(spec.decoder):
+        if can_run(spec.decoder):
+            # Weights of fewer bits are rounded here as they are stored, and multiplied in float32:
+            # one call of the engine a search saves more than narrower products would.
+            held = restore(store(under(weights, "decoder"), precision), "decoder")
             self.fast = FastDecoder(
-                spec,
-                under(weights, "decoder"),
-                self.target_embedding,
-                self.attention,
-                self.readout,
-                self.output,
+                spec, held, self.target_embedding, self.attention, self.readout, self.output
             )
 
     @property
