@@ -1,7 +1,15 @@
 """Settings of every test; being here also lets tests share the helper modules of this folder."""
 
+import os
+from pathlib import Path
+
 import hypothesis
+import pytest
 import torch
+
+import tiny
+from commands import Command
+from unrolled import cli
 
 # The tests' tensors are tiny: threads would only wait for each other.
 torch.set_num_threads(1)
@@ -20,3 +28,25 @@ hypothesis.settings.register_profile(
     derandomize=False,
 )
 hypothesis.settings.load_profile("unhurried")
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    for variable in [name for name in os.environ if name.startswith("UNROLLED_")]:
+        monkeypatch.delenv(variable)
+    return Command(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two models, trained by the command itself, and their data."""
+    root = tmp_path_factory.mktemp("models")
+    data = tiny.write_reviews(root / "reviews.csv")
+    flags = [*tiny.FLAGS, "--epochs=4", "--lr=0.02", "--max-length=6", "--quiet"]
+    assert cli.run(["train", "classify", str(data), "--out", str(root / "labels"), *flags]) == 0
+    pairs = tiny.write_words(root / "pairs.tsv")
+    assert cli.run(["train", "translate", str(pairs), "--out", str(root / "words"), *flags]) == 0
+    return root

@@ -11,17 +11,29 @@ from typing import Any
 import numpy as np
 
 import tiny
+from unrolled.artifact import Artifact
 from unrolled.data.panel import Panel, read_panel, to_table
 from unrolled.data.windows import WindowBatch
 from unrolled.forecast_options import ForecastOptions
+from unrolled.options import split
+from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.spec import ForecasterSpec, RecurrentSpec
-from unrolled.tasks.forecast import columns_of
+from unrolled.tasks.base import Run
+from unrolled.tasks.forecast import columns_of, train
 
 SIZES = {"hidden_size": 8, "decoder_size": 4, "horizon": 4, "window": 12, "dropout": 0.1}
 FLAGS = [f"--{key.replace('_', '-')}={value}" for key, value in {**SIZES, **tiny.TRAINING}.items()]
+FAST = {**SIZES, **tiny.TRAINING}
 START = dt.datetime(2024, 1, 1)
 QUANTILES = (0.1, 0.5, 0.9)
 DIRECT, OUTPUTS = ("linear", "mlp", "rnn"), ("point", "quantiles", "normal", "student_t")
+COUNTS = {"y": lambda k, t: float((t * (k + 3)) % 7)}
+COVARIATES = {
+    "promo": lambda k, t: float(t % 3 == 0),
+    "load": lambda k, t: float(t % 5),
+    "size": lambda k, t: 3 + k,
+    "kind": lambda k, t: "ab"[k],
+}
 
 
 def options(**choices: Any) -> ForecastOptions:
@@ -112,3 +124,22 @@ def batch(spec: ForecasterSpec, dtype: str = "float32", seed: int = 0) -> Window
         numbers(*base), draw.normal(size=3), draw.random(3) + 0.5,
         draw.normal(size=(3, spec.horizon)),
     )  # fmt: skip
+
+
+def fit(data: Any = None, *, run: Run | None = None, **choices: Any) -> Artifact:
+    task, training = split("forecast", {**FAST, **choices}, where="test")
+    given = frame() if data is None else data
+    return train(panel(given, **_task(choices)), task, training, run=run)
+
+
+def _task(choices: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in choices.items() if k in options().__struct_fields__}
+
+
+def model_of(data: Any = None, **choices: Any) -> ForecastModel:
+    return ForecastModel.from_artifact(fit(data, **choices))
+
+
+def ahead(data: dict[str, list[Any]], promo: float) -> dict[str, list[Any]]:
+    hours = [f"2024-01-03 {h}:00:00" for h in range(12, 16)]
+    return {"unique_id": ["a"] * 4 + ["b"] * 4, "ds": hours * 2, "promo": [promo] * 8}

@@ -11,7 +11,7 @@ import pytest
 import signals
 import tiny
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from tolerances import close
 from unrolled.config import DataSpec, FramesSpec
 from unrolled.data.examples import read_examples
@@ -58,7 +58,7 @@ def test_a_model_of_frames_learns_and_answers_without_torch(pooling, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["data.npz", "data.csv", "data.parquet"])
-def test_the_command_from_file_to_answers(name, files, run: Command):  # noqa: F811
+def test_the_command_from_file_to_answers(name, files, run: Command):
     data, model = files / name, files / "model"
     long = ["--sequence", "id", "--time", "t", "--features", "a,b", "--label", "y"]
     columns = [] if name.endswith("npz") else long
@@ -74,7 +74,7 @@ def test_the_command_from_file_to_answers(name, files, run: Command):  # noqa: F
     assert set(record["probabilities"]) == {"up", "down"}
 
 
-def test_a_sequence_of_one_step_trains_and_answers(tmp_path, run: Command):  # noqa: F811
+def test_a_sequence_of_one_step_trains_and_answers(tmp_path, run: Command):
     draw = np.random.default_rng(0)
     x = draw.normal(size=(60, 3))
     label = np.where(x[:, 0] > x[:, 1], "left", "right")
@@ -147,7 +147,7 @@ def test_an_array_of_two_axes_says_what_it_might_be():
         Classifier(**tiny.SMALL).fit(np.zeros((4, 3)), list("abab"))
 
 
-def test_a_model_of_texts_refuses_an_archive(tmp_path, run: Command):  # noqa: F811
+def test_a_model_of_texts_refuses_an_archive(tmp_path, run: Command):
     data = tiny.write_reviews(tmp_path / "reviews.csv")
     assert run("train", "classify", data, "--out", tmp_path / "m", *tiny.FLAGS, "--quiet").code == 0
     done = run("evaluate", tmp_path / "m", signals.write_npz(tmp_path / "data.npz"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import captioning
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled import cli
 
 
@@ -26,13 +26,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_help_names_every_key(run: Command) -> None:  # noqa: F811
+def test_help_names_every_key(run: Command) -> None:
     said = run("train", "caption", "--help")
     for name in ("features", "caption", "condition", "attention", "positions", "captions"):
         assert f"--{name} " in said.out
 
 
-def test_texts_may_lie_in_files_of_their_own(run: Command, tmp_path: Path) -> None:  # noqa: F811
+def test_texts_may_lie_in_files_of_their_own(run: Command, tmp_path: Path) -> None:
     values, texts = captioning.vectors(40)
     captioning.write_npz(tmp_path / "bare.npz", features=values)
     (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
@@ -49,7 +49,7 @@ def test_texts_may_lie_in_files_of_their_own(run: Command, tmp_path: Path) -> No
     assert "--valid-captions needs --valid" in said.err
 
 
-def test_npz_gives_lines_and_json_lines_their_keys(run: Command, root: Path) -> None:  # noqa: F811
+def test_npz_gives_lines_and_json_lines_their_keys(run: Command, root: Path) -> None:
     _, texts = captioning.vectors()
     assert run("predict", root / "vector", root / "v.npz").lines() == texts
     said = run("predict", root / "vector", root / "v.npz", "--beam", "3", "--n-best", "2")
@@ -64,7 +64,7 @@ def test_npz_gives_lines_and_json_lines_their_keys(run: Command, root: Path) -> 
     assert "red" in json.loads(said.out)["prediction"]
 
 
-def test_evaluate_counts_things_and_texts(run: Command, root: Path) -> None:  # noqa: F811
+def test_evaluate_counts_things_and_texts(run: Command, root: Path) -> None:
     metrics = json.loads(run("evaluate", root / "attributes", root / "a.jsonl", "--json").out)
     assert (metrics["count"], metrics["texts"]) == (12, 24)
     assert {"per", "wer", "bleu", "log_loss"} <= metrics.keys()
@@ -72,7 +72,7 @@ def test_evaluate_counts_things_and_texts(run: Command, root: Path) -> None:  # 
     assert lines[0].split()[0] == "per"
 
 
-def test_explain_shows_why(run: Command, root: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_explain_shows_why(run: Command, root: Path, tmp_path: Path) -> None:
     said = run("explain", root / "attributes", root / "a.jsonl", "--out", tmp_path / "a.html")
     assert said.code == 0
     assert len(said.lines()) == 12
@@ -82,7 +82,7 @@ def test_explain_shows_why(run: Command, root: Path, tmp_path: Path) -> None:  #
     assert "What the answer hangs on" in (tmp_path / "v.html").read_text()
 
 
-def test_inspect_says_what_it_reads(run: Command, root: Path) -> None:  # noqa: F811
+def test_inspect_says_what_it_reads(run: Command, root: Path) -> None:
     out = run("inspect", root / "vector").out
     assert out.startswith("caption: a vector of 6 numbers; ")
     assert "v = m" in out
@@ -91,7 +91,7 @@ def test_inspect_says_what_it_reads(run: Command, root: Path) -> None:  # noqa: 
     assert "v = sum of m[s]" in out
 
 
-def test_export_lowers_and_refuses(run: Command, root: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_export_lowers_and_refuses(run: Command, root: Path, tmp_path: Path) -> None:
     said = run("export", root / "attributes", "--precision", "int8", "--check", root / "a.jsonl",
                "--out", tmp_path / "low", "--quiet")  # fmt: skip
     assert said.code == 0
@@ -99,7 +99,7 @@ def test_export_lowers_and_refuses(run: Command, root: Path, tmp_path: Path) -> 
     assert said.code != 0
 
 
-def test_errors_name_the_file_and_row(run: Command, root: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_errors_name_the_file_and_row(run: Command, root: Path, tmp_path: Path) -> None:
     wide = captioning.write_npz(tmp_path / "wide.npz", features=np.ones((2, 3)))
     said = run("predict", root / "vector", wide)
     assert said.code == 2
@@ -110,7 +110,7 @@ def test_errors_name_the_file_and_row(run: Command, root: Path, tmp_path: Path) 
     assert "the model reads vector, the file holds attributes" in said.err
 
 
-def test_one_region_has_one_column(run: Command, tmp_path: Path) -> None:  # noqa: F811
+def test_one_region_has_one_column(run: Command, tmp_path: Path) -> None:
     """A set of a single region is not a vector: what is looked at is the region."""
     values, texts = captioning.regions(40)
     records = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import explaining
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled import artifact
 
 TEXT = "w0 w1 w2 good w3 w4 w5"
@@ -31,7 +31,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "model"
 
 
-def test_methods_and_their_numbers(run: Command, model: str) -> None:  # noqa: F811
+def test_methods_and_their_numbers(run: Command, model: str) -> None:
     said = run("explain", model, TEXT, "--methods", "occlusion,integrated,memory", "--json")
     (example,) = json.loads(said.out)
     found = example["explanation"]
@@ -42,14 +42,14 @@ def test_methods_and_their_numbers(run: Command, model: str) -> None:  # noqa: F
     assert "Which step mattered" in Path("report.html").read_text()
 
 
-def test_the_default_needs_no_choice(run: Command, model: str) -> None:  # noqa: F811
+def test_the_default_needs_no_choice(run: Command, model: str) -> None:
     (example,) = json.loads(run("explain", model, TEXT, "--json", "--quiet").out)
     found = example["explanation"]
     assert [each["method"] for each in found["attributions"]] == ["attention", "occlusion"]
     assert (len(found["states"]), found["memory"]) == (1, None)
 
 
-def test_target_how_and_seed(run: Command, model: str) -> None:  # noqa: F811
+def test_target_how_and_seed(run: Command, model: str) -> None:
     flags = ("--target", "down", "--how", "replace", "--seed", "7", "--json", "--quiet")
     (example,) = json.loads(run("explain", model, TEXT, *flags).out)
     found = example["explanation"]
@@ -59,13 +59,13 @@ def test_target_how_and_seed(run: Command, model: str) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg"])
-def test_a_picture_of_the_attributions(name: str, run: Command, model: str) -> None:  # noqa: F811
+def test_a_picture_of_the_attributions(name: str, run: Command, model: str) -> None:
     pytest.importorskip("matplotlib")
     assert run("explain", model, TEXT, "--png", name).code == 0
     assert Path(name).read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
 
 
-def test_every_figure_as_png_and_svg(run: Command, model: str) -> None:  # noqa: F811
+def test_every_figure_as_png_and_svg(run: Command, model: str) -> None:
     pytest.importorskip("matplotlib")
     said = run("explain", model, TEXT, "--methods", "all", "--figures", "drawn")
     assert "6 figures are in drawn" in said.err
@@ -74,13 +74,13 @@ def test_every_figure_as_png_and_svg(run: Command, model: str) -> None:  # noqa:
         assert "<svg" in Path(f"drawn/{name}.svg").read_text()
 
 
-def test_inputs_from_a_file(run: Command, model: str) -> None:  # noqa: F811
+def test_inputs_from_a_file(run: Command, model: str) -> None:
     said = run("explain", model, "--data", "texts.csv", "--rows", "2,3", "--json")
     found = json.loads(said.out)
     assert [len(each["explanation"]["steps"]) for each in found] == [7, 1]
 
 
-def test_the_inputs_that_excite_a_unit(run: Command, model: str) -> None:  # noqa: F811
+def test_the_inputs_that_excite_a_unit(run: Command, model: str) -> None:
     said = run("explain", model, "--data", "texts.csv", "--unit", "L0:0")
     first, *_ = said.lines()
     assert first == "0.7616\trow 2\tw0 w1 w2 [good] w3 w4 w5"
@@ -109,7 +109,7 @@ def test_the_inputs_that_excite_a_unit(run: Command, model: str) -> None:  # noq
 def test_what_can_be_asked_wrongly(
     arguments: tuple[str, ...],
     message: str,
-    run: Command,  # noqa: F811
+    run: Command,
     model: str,
 ) -> None:
     assert run.error("explain", model, *arguments) == message

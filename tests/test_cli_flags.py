@@ -15,7 +15,7 @@ import captioning
 import forecasting
 import tagging
 import tiny
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled import artifact
 from unrolled.cli.flags import FLAGS, kind_of
 from unrolled.data.captions import Described
@@ -153,7 +153,7 @@ def arguments(verb: str, kind: str, root: Path) -> list[object]:
     return [*given, root / DATA[kind]]
 
 
-def outcome(run: Command, place: Path, *given: object) -> tuple[object, ...]:  # noqa: F811
+def outcome(run: Command, place: Path, *given: object) -> tuple[object, ...]:
     """What a call does that anyone can see: its code, its words and the files that it wrote."""
     place.mkdir(exist_ok=True)
     run.patch.chdir(place)
@@ -179,7 +179,7 @@ def test_the_table_has_every_task_and_names_only_flags_that_there_are(root: Path
 
 @pytest.mark.parametrize("kind", DATA)
 @pytest.mark.parametrize("verb", FLAGS)
-def test_flags_of_other_tasks_are_refused(verb, kind, root, run) -> None:  # noqa: F811
+def test_flags_of_other_tasks_are_refused(verb, kind, root, run) -> None:
     applies = FLAGS[verb][kind].split()
     for flag in options_of(verb):
         if flag in applies:
@@ -206,7 +206,7 @@ BESIDE = {
 
 @pytest.mark.parametrize("kind", DATA)
 @pytest.mark.parametrize("verb", FLAGS)
-def test_flags_that_apply_change_what_comes_out(verb, kind, root, run, tmp_path) -> None:  # noqa: F811
+def test_flags_that_apply_change_what_comes_out(verb, kind, root, run, tmp_path) -> None:
     given = arguments(verb, kind, root)
     plain = outcome(run, tmp_path / "plain", *given)
     assert plain[0] == 0, plain
@@ -261,12 +261,12 @@ def test_flags_that_apply_change_what_comes_out(verb, kind, root, run, tmp_path)
         ),
     ],
 )  # fmt: skip
-def test_what_is_said(given, message, root, run, monkeypatch) -> None:  # noqa: F811
+def test_what_is_said(given, message, root, run, monkeypatch) -> None:
     monkeypatch.chdir(root)
     assert run.error(*given) == message
 
 
-def test_a_continuation_as_json(root, run, monkeypatch) -> None:  # noqa: F811
+def test_a_continuation_as_json(root, run, monkeypatch) -> None:
     monkeypatch.chdir(root)
     plain = run("predict", "generate text", "prompt.txt", "--max-length", "9").out
     said = run("predict", "generate text", "prompt.txt", "--max-length", "9", "--json").out

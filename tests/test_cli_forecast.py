@@ -11,7 +11,7 @@ import pytest
 
 import forecasting
 import tiny
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from test_torch_free import BLOCK
 from unrolled import cli
 
@@ -47,13 +47,13 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_help_names_every_key(run: Command) -> None:  # noqa: F811
+def test_help_names_every_key(run: Command) -> None:
     said = run("train", "forecast", "--help")
     for name in ("horizon", "window", "freq", "scaling", "decoder", "output", "quantiles", "past"):
         assert f"--{name} " in said.out
 
 
-def test_training_tells_its_errors(run: Command, root: Path) -> None:  # noqa: F811
+def test_training_tells_its_errors(run: Command, root: Path) -> None:
     said = run(*TRAIN, root / "long.csv", "--out", "model", *forecasting.FLAGS, "--json")
     assert said.code == 0
     assert "MAE" in said.err
@@ -61,7 +61,7 @@ def test_training_tells_its_errors(run: Command, root: Path) -> None:  # noqa: F
     assert {"mae", "rmse", "smape", "mase", "crps"} <= json.loads(said.out).keys()
 
 
-def test_several_levels_after_one_flag(run: Command, root: Path) -> None:  # noqa: F811
+def test_several_levels_after_one_flag(run: Command, root: Path) -> None:
     said = run("predict", root / "long", root / "long.csv", "--level", "80", "95")
     found = rows(said.out)
     assert list(found[0]) == [
@@ -77,7 +77,7 @@ def test_several_levels_after_one_flag(run: Command, root: Path) -> None:  # noq
     assert run("predict", root / "long", root / "long.csv", "--level").code == 2
 
 
-def test_json_lines_and_jsonl_files(run: Command, root: Path) -> None:  # noqa: F811
+def test_json_lines_and_jsonl_files(run: Command, root: Path) -> None:
     said = run("predict", root / "long", root / "long.csv", "--json", "--horizon", "2")
     found = [json.loads(line) for line in said.lines()]
     assert [each["unique_id"] for each in found] == ["a", "a", "b", "b"]
@@ -90,13 +90,13 @@ def test_json_lines_and_jsonl_files(run: Command, root: Path) -> None:  # noqa: 
     assert other.out == said.out
 
 
-def test_a_wide_file_is_answered_as_one_series(run: Command, root: Path) -> None:  # noqa: F811
+def test_a_wide_file_is_answered_as_one_series(run: Command, root: Path) -> None:
     said = run("predict", root / "wide", root / "wide.csv")
     assert list(rows(said.out)[0]) == ["date", "y_hat"]
     assert rows(said.out)[0]["date"] == "2024-01-03 12:00:00"
 
 
-def test_what_is_known_ahead_comes_in_a_file(run: Command, root: Path) -> None:  # noqa: F811
+def test_what_is_known_ahead_comes_in_a_file(run: Command, root: Path) -> None:
     said = run("predict", root / "promo", root / "one.csv", "--future", root / "ahead.csv")
     assert len(rows(said.out)) == 4
     said = run("predict", root / "promo", root / "one.csv")
@@ -105,7 +105,7 @@ def test_what_is_known_ahead_comes_in_a_file(run: Command, root: Path) -> None: 
     assert "--future FILE" in said.err
 
 
-def test_evaluate_stands_beside_the_baselines(run: Command, root: Path) -> None:  # noqa: F811
+def test_evaluate_stands_beside_the_baselines(run: Command, root: Path) -> None:
     said = run(
         "evaluate", root / "long", root / "long.csv", "--windows", "3", "--stride", "2",
         "--level", "80",
@@ -120,7 +120,7 @@ def test_evaluate_stands_beside_the_baselines(run: Command, root: Path) -> None:
     assert found["windows"] == 2
 
 
-def test_the_page_shows_forecasts_beside_what_came(run: Command, root: Path) -> None:  # noqa: F811
+def test_the_page_shows_forecasts_beside_what_came(run: Command, root: Path) -> None:
     said = run("explain", root / "long", root / "long.csv", "--out", "page.html")
     assert "the report is in page.html" in said.err
     page = Path("page.html").read_text()
@@ -133,7 +133,7 @@ def test_the_page_shows_forecasts_beside_what_came(run: Command, root: Path) -> 
     assert "a forecaster's page is of one file" in said.err
 
 
-def test_a_forecast_is_explained_by_steps_and_covariates(run: Command, root: Path) -> None:  # noqa: F811
+def test_a_forecast_is_explained_by_steps_and_covariates(run: Command, root: Path) -> None:
     data = ("--data", root / "one.csv")
     flags = ("--methods", "occlusion", "--json", "--quiet")
     (example,) = json.loads(run("explain", root / "promo", *data, *flags).out)
@@ -151,7 +151,7 @@ def test_a_forecast_is_explained_by_steps_and_covariates(run: Command, root: Pat
     assert found[0]["explanation"]["name"] == "b"
 
 
-def test_inspect_draws_it(run: Command, root: Path) -> None:  # noqa: F811
+def test_inspect_draws_it(run: Command, root: Path) -> None:
     said = run("inspect", root / "promo")
     assert "forecast: 4 steps of h from the 12 before, a normal distribution each" in said.out
     assert "1 known covariate; calendar: hour" in said.out
@@ -166,7 +166,7 @@ def test_inspect_draws_it(run: Command, root: Path) -> None:  # noqa: F811
         ("a,2024-01-01,1\na,2024-01-02,high\n", "row 3, column 'y': 'high', expected a number"),
     ],
 )
-def test_bad_data_is_one_line(run: Command, rows: str, message: str) -> None:  # noqa: F811
+def test_bad_data_is_one_line(run: Command, rows: str, message: str) -> None:
     Path("bad.csv").write_text("unique_id,ds,y\n" + rows)
     said = run(*TRAIN, "bad.csv", "--out", "model", *forecasting.FLAGS)
     assert said.code == 2
@@ -174,7 +174,7 @@ def test_bad_data_is_one_line(run: Command, rows: str, message: str) -> None:  #
     assert "Traceback" not in said.err
 
 
-def test_flags_of_forecasters_are_theirs(run: Command, root: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_flags_of_forecasters_are_theirs(run: Command, root: Path, tmp_path: Path) -> None:
     data = tiny.write_reviews(tmp_path / "reviews.csv")
     assert run("train", "classify", data, "--out", "texts", *tiny.FLAGS, "--quiet").code == 0
     said = run("predict", "texts", data, "--level", "80")
@@ -182,7 +182,7 @@ def test_flags_of_forecasters_are_theirs(run: Command, root: Path, tmp_path: Pat
     assert "--level does not apply to task 'classify'" in said.err
 
 
-def test_a_lower_precision_is_measured_beside(run: Command, root: Path) -> None:  # noqa: F811
+def test_a_lower_precision_is_measured_beside(run: Command, root: Path) -> None:
     said = run(
         "export", root / "long", "--precision", "bf16", "--check", root / "long.csv",
         "--out", "low",
@@ -190,6 +190,7 @@ def test_a_lower_precision_is_measured_beside(run: Command, root: Path) -> None:
     assert said.code == 0
     assert "mae" in said.out
     assert run("export", root / "long", "--out", "model.onnx").code == 0
+    assert list(Path().glob("model*.onnx"))
 
 
 USE = """

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from test_cli import Command, run
+from commands import Command
 from tolerances import close
 from unrolled import Recurrent
 from unrolled.errors import ModelError
 from unrolled.interop import onnx
 from unrolled.runtime import Activation, CellOptions
 from unrolled.runtime.recurrent import RecurrentSpec
-
-__all__ = ["run"]
 
 GOLDEN = Path(__file__).parent / "golden"
 CHECKPOINT = GOLDEN / "pytorch" / "checkpoint.pt"

@@ -9,7 +9,7 @@ import pytest
 
 import tagging
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled import cli
 
 TRAIN = ("train", "tag")
@@ -33,13 +33,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_help_names_every_key(run: Command) -> None:  # noqa: F811
+def test_help_names_every_key(run: Command) -> None:
     said = run("train", "tag", "--help")
     for name in ("column", "intent", "head", "scheme", "constraints", "vectors", "word-dropout"):
         assert f"--{name} " in said.out
 
 
-def test_training_tells_spans_intents_and_sentences(run: Command, root: Path) -> None:  # noqa: F811
+def test_training_tells_spans_intents_and_sentences(run: Command, root: Path) -> None:
     said = run(
         *TRAIN, root / "orders.conll", "--out", "model", "--intent", "intent", *tagging.FLAGS,
         "--json",
@@ -50,14 +50,14 @@ def test_training_tells_spans_intents_and_sentences(run: Command, root: Path) ->
     assert {"accuracy", "span_f1", "intent_accuracy", "sentence_accuracy"} <= metrics.keys()
 
 
-def test_every_format_holds_the_same_sentences(run: Command, root: Path) -> None:  # noqa: F811
+def test_every_format_holds_the_same_sentences(run: Command, root: Path) -> None:
     models = [unrolled.load(root / name) for name in ("slots", "json")]
     assert models[0].tags == models[1].tags
     assert models[0].config.data_hash == models[1].config.data_hash
     assert models[0].predict("fly to oslo") == models[1].predict("fly to oslo")
 
 
-def test_evaluate_reads_the_column_it_was_trained_on(run: Command, root: Path) -> None:  # noqa: F811
+def test_evaluate_reads_the_column_it_was_trained_on(run: Command, root: Path) -> None:
     said = run("evaluate", root / "slots", root / "orders.conll")
     lines = said.lines()
     assert lines[0].startswith("accuracy")
@@ -72,7 +72,7 @@ def test_evaluate_reads_the_column_it_was_trained_on(run: Command, root: Path) -
     assert json.loads(said.out)["unknown_tags"] == metrics["steps"]
 
 
-def test_lines_of_words_give_lines_of_tags(run: Command, root: Path) -> None:  # noqa: F811
+def test_lines_of_words_give_lines_of_tags(run: Command, root: Path) -> None:
     said = run("predict", root / "slots", "-", stdin="fly to oslo\nget rice in rio\n")
     assert said.lines() == ["go\tO O B-LOC", "eat\tO B-FOOD O B-LOC"]
     said = run("predict", root / "xpos", "-", stdin="fly to oslo\n")
@@ -83,7 +83,7 @@ def test_lines_of_words_give_lines_of_tags(run: Command, root: Path) -> None:  #
     assert len(set(answers)) == 3
 
 
-def test_json_holds_confidences_and_answers(run: Command, root: Path) -> None:  # noqa: F811
+def test_json_holds_confidences_and_answers(run: Command, root: Path) -> None:
     said = run("predict", root / "slots", "-", "--json", "--n-best", "2", stdin="fly to oslo\n")
     (record,) = map(json.loads, said.lines())
     assert record["tokens"] == ["fly", "to", "oslo"]
@@ -95,7 +95,7 @@ def test_json_holds_confidences_and_answers(run: Command, root: Path) -> None:  
     assert record["log_prob"] == record["answers"][0]["log_prob"]
 
 
-def test_json_lines_come_back_with_their_keys(run: Command, root: Path) -> None:  # noqa: F811
+def test_json_lines_come_back_with_their_keys(run: Command, root: Path) -> None:
     said = run("predict", root / "json", root / "orders.jsonl")
     records = list(map(json.loads, said.lines()))
     assert len(records) == 40
@@ -104,7 +104,7 @@ def test_json_lines_come_back_with_their_keys(run: Command, root: Path) -> None:
     assert records[0]["intent_prediction"] == records[0]["intent"]
 
 
-def test_columns_come_back_with_tag_and_confidence(run: Command, root: Path) -> None:  # noqa: F811
+def test_columns_come_back_with_tag_and_confidence(run: Command, root: Path) -> None:
     lines = run("predict", root / "slots", root / "orders.conll").lines()
     given = (root / "orders.conll").read_text().splitlines()
     assert len(lines) == len(given)
@@ -126,7 +126,7 @@ def test_columns_come_back_with_tag_and_confidence(run: Command, root: Path) -> 
     assert len(best.split()) == 4
 
 
-def test_conllu_comes_back_with_its_column_filled_in(run: Command, root: Path) -> None:  # noqa: F811
+def test_conllu_comes_back_with_its_column_filled_in(run: Command, root: Path) -> None:
     lines = run("predict", root / "xpos", root / "orders.conllu").lines()
     given = (root / "orders.conllu").read_text().splitlines()
     assert len(lines) == len(given)
@@ -140,7 +140,7 @@ def test_conllu_comes_back_with_its_column_filled_in(run: Command, root: Path) -
     assert again.lines()[0].split() == ["accuracy", "100.00", "%"]
 
 
-def test_inspect_draws_it(run: Command, root: Path) -> None:  # noqa: F811
+def test_inspect_draws_it(run: Command, root: Path) -> None:
     said = run("inspect", root / "slots").out
     assert "tag: " in said
     assert "5 tags in BIO, answers held to it" in said
@@ -151,7 +151,7 @@ def test_inspect_draws_it(run: Command, root: Path) -> None:  # noqa: F811
     assert json.loads(run("inspect", root / "slots", "--json").out)["config"]["task"] == "tag"
 
 
-def test_explain_shows_the_probability_of_each_tag(run: Command, root: Path) -> None:  # noqa: F811
+def test_explain_shows_the_probability_of_each_tag(run: Command, root: Path) -> None:
     said = run("explain", root / "slots", "fly to oslo", "get rice in rio", "--out", "r.html")
     assert said.lines() == ["O O B-LOC", "O B-FOOD O B-LOC"]
     page = Path("r.html").read_text()
@@ -197,14 +197,14 @@ def test_explain_shows_the_probability_of_each_tag(run: Command, root: Path) -> 
     ],
 )
 def test_what_can_be_asked_wrongly(
-    run: Command, root: Path, arguments: tuple[str, ...], stdin: str, message: str,  # noqa: F811
+    run: Command, root: Path, arguments: tuple[str, ...], stdin: str, message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(root)
     assert run.error(*arguments, stdin=stdin) == message
 
 
-def test_a_wrong_label_in_the_data_names_its_row(run: Command, tmp_path: Path) -> None:  # noqa: F811
+def test_a_wrong_label_in_the_data_names_its_row(run: Command, tmp_path: Path) -> None:
     (tmp_path / "bad.conll").write_text("a X\nb\n")
     said = run.error(*TRAIN, "bad.conll", "--out", "model", *tagging.FLAGS)
     assert said == "bad.conll, row 2: 1 columns, expected 2 as in row 1"

@@ -28,6 +28,7 @@ def test_the_demo_writes_model_data_and_report(
     said = capsys.readouterr().out
     assert "seasonal naive" in said
     assert "52 weeks from 40 origins" in said
+    assert "of the validation years the intervals held " in said
     with (tmp_path / "data" / "whole.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 640

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled.data.examples import read_examples
 from unrolled.demo import signals
 from unrolled.tasks.evaluate import evaluate_classifier
@@ -42,7 +42,7 @@ def model_metrics(folder: Path) -> dict:
     return msgspec.json.decode((folder / "out" / "model" / "metrics.json").read_bytes())
 
 
-def test_the_command_draws_some_digits(tmp_path, run: Command, monkeypatch):  # noqa: F811
+def test_the_command_draws_some_digits(tmp_path, run: Command, monkeypatch):
     monkeypatch.setattr(signals, "OPTIONS", OPTIONS)
     done = run("demo", "signals", "--words", "200", "--epochs", "1", "--out", tmp_path / "o")
     assert done.code == 0, done.err

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled.data.sequences import Sequences, read_sequences
 from unrolled.demo import stress
 from unrolled.tasks.evaluate import evaluate_tagger
@@ -79,7 +79,7 @@ def test_the_model_the_data_and_the_report_are_written(demo: tuple[Path, dict]) 
 
 
 @pytest.mark.usefixtures("dictionary")
-def test_the_command_shows_words_and_where_the_report_is(run: Command) -> None:  # noqa: F811
+def test_the_command_shows_words_and_where_the_report_is(run: Command) -> None:
     said = run("demo", "stress", "--words", "300", "--epochs", "1", "--quiet")
     assert said.code == 0
     assert "held-out words: every stress right in" in said.out

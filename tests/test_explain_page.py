@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import explaining
-from test_explain import LOG, Page, words
+from reports import LOG, Page, words
 from unrolled.data.vocab import LabelVocabulary
 from unrolled.explain.explanation import examples_of
 from unrolled.explain.report import classification_report, write_report

@@ -1,8 +1,7 @@
-"""Forecasters whole: training, predicting, cross-validating, streaming, and their errors."""
+"""Forecasters that answer: predicting, cross-validating, streaming, and their errors."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import narwhals as nw
@@ -12,33 +11,10 @@ import polars as pl
 import pytest
 
 import forecasting
-import tiny
-import unrolled
-from unrolled.artifact import Artifact
-from unrolled.errors import ConfigError, DataError, ModelError
-from unrolled.options import split
+from forecasting import COUNTS, COVARIATES, ahead, fit, model_of
+from unrolled.errors import ConfigError, DataError
 from unrolled.runtime.forecaster_model import ForecastModel
-from unrolled.tasks import Forecaster
-from unrolled.tasks.base import Run
-from unrolled.tasks.forecast import train
 from unrolled.tasks.forecast_evaluate import evaluate_forecaster
-
-FAST = {**forecasting.SIZES, **tiny.TRAINING}
-COUNTS = {"y": lambda k, t: float((t * (k + 3)) % 7)}
-
-
-def fit(data: Any = None, *, run: Run | None = None, **choices: Any) -> Artifact:
-    task, training = split("forecast", {**FAST, **choices}, where="test")
-    given = forecasting.frame() if data is None else data
-    return train(forecasting.panel(given, **_task(choices)), task, training, run=run)
-
-
-def _task(choices: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in choices.items() if k in forecasting.options().__struct_fields__}
-
-
-def model_of(data: Any = None, **choices: Any) -> ForecastModel:
-    return ForecastModel.from_artifact(fit(data, **choices))
 
 
 @pytest.fixture(scope="module")
@@ -149,21 +125,6 @@ def test_missing_values_are_masked_and_never_filled() -> None:
     assert metrics["count"] == 2 * 3 * 4 - 2 * 2
 
 
-def test_training_masks_what_is_missing_in_the_loss() -> None:
-    data = forecasting.frame()
-    holes = {**data, "y": [None if t % 5 == 0 else y for t, y in enumerate(data["y"])]}
-    assert np.isfinite(fit(holes).metrics["train_loss"])
-    assert np.isfinite(fit(holes, decoder="autoregressive", output="normal").metrics["train_loss"])
-
-
-COVARIATES = {
-    "promo": lambda k, t: float(t % 3 == 0),
-    "load": lambda k, t: float(t % 5),
-    "size": lambda k, t: 3 + k,
-    "kind": lambda k, t: "ab"[k],
-}
-
-
 @pytest.mark.parametrize("decoder", ["linear", "mlp", "rnn"])
 def test_covariates_of_every_kind(decoder: str) -> None:
     data = forecasting.frame(**COVARIATES)
@@ -174,20 +135,15 @@ def test_covariates_of_every_kind(decoder: str) -> None:
     assert spec.categories == {"kind": ("a", "b"), "unique_id": ("a", "b")}
     assert set(spec.statistics) == {"promo", "load", "size"}
     assert found.network.spec.static_size == 5
-    stamps = found.predict(dict(data), future=_ahead(data, 0))["ds"]
+    stamps = found.predict(dict(data), future=ahead(data, 0))["ds"]
     assert len(stamps) == 8
-    values = [found.predict(data, future=_ahead(data, promo))["y_hat"] for promo in (0, 1)]
+    values = [found.predict(data, future=ahead(data, promo))["y_hat"] for promo in (0, 1)]
     assert values[0] != values[1]
     with pytest.raises(DataError, match=r"series 'a': 'promo' is not known 1 steps after its last"):
         found.predict(data)
     new = {**data, "kind": ["c"] * 120}
     with pytest.raises(DataError, match="column 'kind': 'c' was not there in training"):
-        found.predict(new, future=_ahead(data, 0))
-
-
-def _ahead(data: dict[str, list[Any]], promo: float) -> dict[str, list[Any]]:
-    hours = [f"2024-01-03 {h}:00:00" for h in range(12, 16)]
-    return {"unique_id": ["a"] * 4 + ["b"] * 4, "ds": hours * 2, "promo": [promo] * 8}
+        found.predict(new, future=ahead(data, 0))
 
 
 def test_what_is_known_ahead_changes_only_from_there_on() -> None:
@@ -196,9 +152,9 @@ def test_what_is_known_ahead_changes_only_from_there_on() -> None:
     found = model_of(data, decoder="autoregressive", output="point", future="promo")
     answers = []
     for last in (0.0, 1.0):
-        ahead = {k: v[:4] for k, v in _ahead(data, 0.0).items()}
-        ahead["promo"] = [0.0, 0.0, 0.0, last]
-        answers.append(found.predict(data, future=ahead)["y_hat"])
+        future = {k: v[:4] for k, v in ahead(data, 0.0).items()}
+        future["promo"] = [0.0, 0.0, 0.0, last]
+        answers.append(found.predict(data, future=future)["y_hat"])
     assert answers[0][:3] == answers[1][:3]
     assert answers[0][3] != answers[1][3]
 
@@ -296,52 +252,6 @@ def test_horizons_of_other_lengths() -> None:
     assert answer["y_hat"][:4] == pytest.approx(goes_on.predict(data)["y_hat"][:4])
 
 
-def test_short_and_constant_series_are_told(recwarn: pytest.WarningsRecorder) -> None:
-    told: list[str] = []
-    data = forecasting.frame()
-    data["unique_id"] += ["c"] * 3 + ["flat"] * 40
-    data["ds"] += data["ds"][:3] + data["ds"][:40]
-    data["y"] += [1.0, 2.0, 3.0, *[5.0] * 40]
-    found = ForecastModel.from_artifact(fit(data, run=Run(notify=told.append)))
-    assert "1 of 4 series are too short to learn from: the first, data frame, row 121" in told[0]
-    assert "1 of 4 series are constant, the first data frame, row 124" in told[1]
-    answer = found.predict(data)
-    assert np.isfinite(answer["y_hat"]).all()
-    assert answer["unique_id"].count("c") == 4
-
-
-@pytest.mark.parametrize(
-    ("choices", "message"),
-    [
-        ({"decoder": "autoregressive"}, "draws each step from a distribution"),
-        ({"decoder": "autoregressive", "output": "point", "past": "y"}, "covariates of the past"),
-        ({"residual": "season", "season": 24}, "needs a window of a season, 24 steps"),
-        ({"quantiles": "0.1,0.9"}, "0.5 among them"),
-        ({"quantiles": "0.1,half"}, "expected numbers with commas between"),
-        ({"decoder": "autoregressive", "output": "point", "residual": "season", "window": 24,
-          "season": 24}, "residual 'last' or 'none'"),
-    ],
-)  # fmt: skip
-def test_choices_that_contradict_each_other(choices: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        fit(**choices)
-
-
-@pytest.mark.parametrize(
-    ("steps", "message"),
-    [(4, "2 of 2 series are too short to learn from"), (8, "too short to learn from")],
-)
-def test_data_that_cannot_be_learned(steps: int, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        fit(forecasting.frame(steps=steps))
-
-
-def test_data_without_a_value_cannot_be_learned() -> None:
-    data = forecasting.frame()
-    with pytest.raises(DataError, match="data frame: every value of 'y' is missing"):
-        fit({**data, "y": [None] * 120})
-
-
 def test_values_may_be_of_any_size() -> None:
     data = forecasting.frame()
     found = model_of(output="normal")
@@ -363,64 +273,3 @@ def test_points_have_no_intervals_and_levels_are_shares(model: ForecastModel) ->
         model_of(output="point").predict(forecasting.frame(), level=[80])
     with pytest.raises(ConfigError, match="level 100: expected a share in %"):
         model.predict(forecasting.frame(), level=[100])
-
-
-def test_a_folder_answers_as_the_model_in_memory(tmp_path: Path) -> None:
-    fitted = fit(output="normal", run=Run(tmp_path / "model"))
-    loaded = unrolled.load(tmp_path / "model")
-    data = forecasting.frame()
-    assert loaded.predict(data) == ForecastModel.from_artifact(fitted).predict(data)
-    assert "reads the past of series" in (tmp_path / "model" / "README.md").read_text()
-    low = unrolled.load(tmp_path / "model", precision="bf16").predict(data)
-    np.testing.assert_allclose(low["y_hat"], loaded.predict(data)["y_hat"], rtol=0.05)
-
-
-def test_a_run_that_is_resumed_is_the_run(tmp_path: Path) -> None:
-    class StopError(Exception):
-        pass
-
-    class Watcher:
-        def begin(self, epochs: int, counters: Any) -> None: ...
-        def step(self, *arguments: Any) -> None: ...
-        def end(self) -> None: ...
-
-        def epoch(self, record: Any) -> None:
-            if record["epoch"] == 1:
-                raise StopError
-
-    chosen = {"epochs": 3, "windows_per_epoch": 20, "decoder": "rnn"}
-    whole = fit(run=Run(tmp_path / "a"), **chosen)
-    with pytest.raises(StopError):
-        fit(run=Run(tmp_path / "b", watchers=(Watcher(),)), **chosen)
-    resumed = fit(run=Run(tmp_path / "b", resume=True), **chosen)
-    for name, value in whole.weights.items():
-        np.testing.assert_array_equal(resumed.weights[name], value)
-    with pytest.raises(ModelError, match="belongs to a run with other options or data"):
-        fit(run=Run(tmp_path / "b", resume=True), **{**chosen, "windows_per_epoch": 21})
-
-
-def test_a_validation_frame_takes_the_place_of_what_is_held_out() -> None:
-    data = forecasting.frame()
-    estimator = Forecaster(**{**FAST, "output": "normal"})
-    estimator.fit(data, validation=forecasting.frame(seed=1))
-    assert estimator.artifact_.metrics["mase"] > 0
-    assert estimator.score(data) == -estimator.evaluate(data)["mase"]
-    assert len(estimator.predict(data, level=[80])["ds"]) == 8
-    assert "cutoff" in estimator.cross_validate(data)
-
-
-def test_the_estimator_takes_frames_and_refuses_unknown_names() -> None:
-    with pytest.raises(ConfigError, match=r"unknown parameter 'horizn'. Did you mean 'horizon'"):
-        Forecaster(horizn=3)
-    found = Forecaster(**FAST).fit(pl.DataFrame(forecasting.frame()))
-    assert isinstance(found.predict(pl.DataFrame(forecasting.frame())), pl.DataFrame)
-
-
-def test_beside_a_model_that_says_the_season_again_the_baseline_is_even() -> None:
-    """With outputs of zero a model with residual 'season' is the seasonal naive forecast."""
-    fitted = fit(output="point", residual="season", season=12)
-    zero = {k: np.zeros_like(v) for k, v in fitted.weights.items()}
-    found = ForecastModel.from_artifact(Artifact(fitted.config, zero, {}, {}, Path()))
-    metrics = evaluate_forecaster(found, forecasting.panel(), windows=4)
-    for name in ("mae", "rmse", "mase", "smape"):
-        assert metrics[name] == pytest.approx(metrics["seasonal_naive"][name], rel=1e-5)

@@ -14,7 +14,7 @@ import torch
 import signals
 import tiny
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled.errors import ConfigError, DataError
 from unrolled.explain.classes import confusion_matrix
 from unrolled.tasks import Classifier
@@ -82,7 +82,7 @@ def test_labels_are_learned_each_by_itself_and_thresholds_kept(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "npz", "long"])
-def test_the_command_with_labels_in_a_cell_a_list_or_a_matrix(kind, tmp_path, run: Command):  # noqa: F811
+def test_the_command_with_labels_in_a_cell_a_list_or_a_matrix(kind, tmp_path, run: Command):
     data, model = tmp_path / f"data.{kind if kind != 'long' else 'csv'}", tmp_path / "model"
     columns = ["--multi-label"]
     hot = np.array([[c in each for c in COLOURS] for each in SETS])
@@ -204,7 +204,7 @@ def test_of_very_many_classes_those_are_drawn_that_are_confused():
     assert "class\u200770 ← class\u20073: 0.286 (4)" in page
 
 
-def test_training_evaluating_and_explaining_show_it(tmp_path, run: Command):  # noqa: F811
+def test_training_evaluating_and_explaining_show_it(tmp_path, run: Command):
     data, model = tiny.write_reviews(tmp_path / "reviews.csv"), tmp_path / "model"
     assert run("train", "classify", data, "--out", model, *tiny.FLAGS, "--quiet").code == 0
     kept = json.loads((model / "metrics.json").read_text())

@@ -10,7 +10,7 @@ import signals
 import stacks
 import tiny
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from tolerances import close
 from unrolled.nn import recurrent
 from unrolled.spec import RecurrentSpec
@@ -24,7 +24,7 @@ KINDS = ["noun", "noun", "verb", "verb"] * 6
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
-def test_frames_of_one_step_are_classified(pooling, tmp_path, run: Command):  # noqa: F811
+def test_frames_of_one_step_are_classified(pooling, tmp_path, run: Command):
     estimator = Classifier(**LEARN, pooling=pooling).fit(POINTS, SIDES)
     assert estimator.score(POINTS, SIDES) == 1
     estimator.save(tmp_path / "model")
@@ -46,7 +46,7 @@ def test_texts_of_one_word_are_classified():
     assert estimator.predict(["cat", "barks"]).tolist() == ["noun", "verb"]
 
 
-def test_sentences_of_one_word_are_tagged(tmp_path, run: Command):  # noqa: F811
+def test_sentences_of_one_word_are_tagged(tmp_path, run: Command):
     sentences, tags = [[word] for word in WORDS], [[kind] for kind in KINDS]
     choices = {**LEARN, "word_dropout": 0.0, "embedding_size": 8}
     tagger = Tagger(**choices).fit(sentences, tags, validation=(sentences, tags))
@@ -59,7 +59,7 @@ def test_sentences_of_one_word_are_tagged(tmp_path, run: Command):  # noqa: F811
     assert frames.predict(POINTS) == [[side] for side in SIDES]
 
 
-def test_texts_of_one_character_are_translated(tmp_path, run: Command):  # noqa: F811
+def test_texts_of_one_character_are_translated(tmp_path, run: Command):
     sources, targets = list("abcd") * 8, list("wxyz") * 8
     choices = {**tiny.SMALL, "epochs": 25, "lr": 0.03, "dropout": 0.0, "token_dropout": 0.0}
     translator = Translator(**choices).fit(sources, targets, validation=(sources, targets))

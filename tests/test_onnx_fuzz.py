@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from test_onnx_files import HOSTILE, deep, lstm_model
+from onnx_models import deep, lstm_model
+from test_onnx_hostile import HOSTILE
 from test_onnx_run import looped
 from unrolled.errors import InteropError
 from unrolled.interop.onnx import load

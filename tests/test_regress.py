@@ -14,7 +14,7 @@ from sklearn.base import is_regressor
 import signals
 import tiny
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from tolerances import close
 from unrolled.errors import DataError
 from unrolled.tasks import Regressor
@@ -72,7 +72,7 @@ def test_texts_have_numbers_too():
 
 
 @pytest.mark.parametrize("kind", ["npz", "csv"])
-def test_the_command_from_file_to_numbers(kind, tmp_path, run: Command):  # noqa: F811
+def test_the_command_from_file_to_numbers(kind, tmp_path, run: Command):
     data, model = tmp_path / f"data.{kind}", tmp_path / "model"
     columns = ["--target", "level,trend"]
     if kind == "csv":
@@ -103,7 +103,7 @@ def test_the_command_from_file_to_numbers(kind, tmp_path, run: Command):  # noqa
     assert "Target by target" in page.read_text()
 
 
-def test_a_matrix_of_targets_in_an_archive_names_its_columns_by_number(tmp_path, run):  # noqa: F811
+def test_a_matrix_of_targets_in_an_archive_names_its_columns_by_number(tmp_path, run):
     data, model = tmp_path / "data.npz", tmp_path / "model"
     np.savez(data, **signals.padded(INPUTS), y=TARGETS)
     flags = [*FLAGS, "--epochs=1", "--quiet"]
@@ -126,7 +126,7 @@ def test_bad_numbers_are_refused(y, message):
         Regressor(**tiny.SMALL).fit(INPUTS[:2], y)
 
 
-def test_a_target_that_is_no_number_is_told_with_its_place(tmp_path, run: Command):  # noqa: F811
+def test_a_target_that_is_no_number_is_told_with_its_place(tmp_path, run: Command):
     data = tmp_path / "data.csv"
     data.write_text("text,target\na b,1\nb c,high\n")
     done = run("train", "regress", data, "--out", tmp_path / "m", *tiny.FLAGS)
@@ -134,7 +134,7 @@ def test_a_target_that_is_no_number_is_told_with_its_place(tmp_path, run: Comman
     assert "row 3, column 'target': 'high', expected a number" in done.err
 
 
-def test_a_sequence_of_one_step_is_read_and_explained(tmp_path, run: Command):  # noqa: F811
+def test_a_sequence_of_one_step_is_read_and_explained(tmp_path, run: Command):
     draw = np.random.default_rng(0)
     x = draw.normal(size=(60, 2))
     data, model = tmp_path / "points.csv", tmp_path / "model"

@@ -14,7 +14,7 @@ import pytest
 
 import signals
 import tiny
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from test_train_loop import Watch, at, same_run, stopped
 from unrolled.config import DataSpec, FramesSpec
 from unrolled.data.examples import Examples, read_examples
@@ -124,7 +124,7 @@ def test_a_run_over_shards_resumes_bit_for_bit(stop, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["parts", "parts/*.csv"])
-def test_the_command_takes_a_folder_or_a_pattern(name, tmp_path, run: Command):  # noqa: F811
+def test_the_command_takes_a_folder_or_a_pattern(name, tmp_path, run: Command):
     write_shards(tmp_path / "parts")
     flags = [*tiny.FLAGS, "--epochs=6", "--lr=0.03", "--quiet"]
     done = run("train", "classify", tmp_path / name, "--out", tmp_path / "model", *flags)
@@ -133,7 +133,7 @@ def test_the_command_takes_a_folder_or_a_pattern(name, tmp_path, run: Command): 
     assert json.loads(found.out)["accuracy"] > 0.8
 
 
-def test_shards_that_are_not_there_or_unlike_are_told(tmp_path, run: Command):  # noqa: F811
+def test_shards_that_are_not_there_or_unlike_are_told(tmp_path, run: Command):
     done = run("train", "classify", tmp_path / "none" / "*.csv", "--out", tmp_path / "m")
     assert done.code == 2
     assert "no files to read there" in done.err

@@ -12,7 +12,7 @@ import pytest
 import tagging
 import tiny
 import unrolled
-from test_cli import Command, run  # noqa: F401
+from commands import Command
 from unrolled.data.sequences import read_sequences
 from unrolled.errors import DataError
 from unrolled.tasks import Tagger
@@ -215,7 +215,7 @@ def test_frames_that_do_not_fit_the_model(given, message):
         model.predict(given)
 
 
-def test_the_command_from_file_to_answers(run: Command, files, tmp_path):  # noqa: F811
+def test_the_command_from_file_to_answers(run: Command, files, tmp_path):
     flags = [*tagging.FLAGS, "--dropout=0", "--epochs=15", "--lr=0.03", "--quiet"]
     assert run("train", "tag", files / "long.parquet", "--out", "m", *flags).code == 0
     metrics = json.loads(run("evaluate", "m", files / "joined.npz", "--json").out)

@@ -167,6 +167,17 @@ class GenerationSpec(Struct, frozen=True, kw_only=True):
     bptt_jitter: float = 0.0
 
 
+class CalibrationSpec(Struct, frozen=True, kw_only=True):
+    """How far a forecaster's quantiles are moved: of step h and share q by `offsets[h][q]` scales.
+
+    `windows` were forecast to measure it; see `unrolled.tasks.calibrate`.
+    """
+
+    shares: tuple[float, ...]
+    offsets: tuple[tuple[float, ...], ...]
+    windows: int
+
+
 class ForecastingSpec(Struct, frozen=True, kw_only=True):
     """How a forecaster reads series, beside the column of their values.
 
@@ -175,7 +186,8 @@ class ForecastingSpec(Struct, frozen=True, kw_only=True):
     `statistics` holds the mean and deviation of those that are numbers, `categories` the values of
     those that are not. `calendar` names the cycles that are read from the stamps. A series is
     scaled by the window or all of its past. `samples` paths are drawn where the decoder is
-    autoregressive; `loss` and `windows_per_epoch` acted in training.
+    autoregressive; `loss` and `windows_per_epoch` acted in training. With a `calibration` intervals
+    are moved by it.
     """
 
     id: str = "unique_id"
@@ -194,6 +206,7 @@ class ForecastingSpec(Struct, frozen=True, kw_only=True):
     samples: int = 200
     loss: str = "mae"
     windows_per_epoch: int = 0
+    calibration: CalibrationSpec | None = None
 
 
 class DataSpec(Struct, frozen=True, kw_only=True):

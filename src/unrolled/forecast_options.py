@@ -90,6 +90,11 @@ class ForecastOptions(Struct, frozen=True, kw_only=True):
     quantiles: Annotated[
         str, Meta(description="Which quantiles, with commas between; 0.5 is one of them.")
     ] = QUANTILES
+    calibrate: Annotated[
+        bool,
+        Meta(description="Move --quantiles so that they held on the validation windows (split "
+        "conformal); gives points intervals too."),
+    ] = False  # fmt: skip
     loss: Annotated[
         Literal["mae", "mse", "huber"], Meta(description="Of point output, on the scaled values.")
     ] = "mae"

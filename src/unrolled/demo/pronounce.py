@@ -11,18 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from unrolled import artifact
-from unrolled.artifact import Artifact
 from unrolled.config import TrainSpec
+from unrolled.demo.parts import keep, measured, training_log
 from unrolled.errors import ConfigError
 from unrolled.explain.report import translation_report, write_report
 from unrolled.options import TranslateOptions
 from unrolled.runtime.model import TranslatorModel
 from unrolled.tasks.base import Run
-from unrolled.tasks.card import model_card
 from unrolled.tasks.evaluate import evaluate_translator
 from unrolled.tasks.translate import Pairs, train
 from unrolled.train.metrics import group_references
@@ -117,18 +115,11 @@ def run(
     model = TranslatorModel.from_artifact(fitted)
     test = parts["test"]
     found = evaluate_translator(model, test.sources, test.targets, beam=BEAM)
-    metrics = _test_metrics(fitted, found)
-    artifact.save(
-        folder,
-        config=fitted.config,
-        weights=fitted.weights,
-        vocabularies=fitted.vocabularies,
-        metrics=metrics,
-        card=model_card(fitted.config, metrics),
-    )
+    counted = {"test_words": found["count"], "beam": found["beam"]}
+    metrics = measured(fitted, found, ("per", "wer"), **counted)
+    keep(fitted, metrics)
     examples = _examples(model, test, training.seed)
-    log = _log(folder)
-    write_report(out / "report.html", _report(metrics, examples, log))
+    write_report(out / "report.html", _report(metrics, examples, training_log(folder)))
     return {**metrics, "examples": examples}
 
 
@@ -137,20 +128,6 @@ def _write_data(folder: Path, parts: Mapping[str, Pairs]) -> None:
     for name, pairs in parts.items():
         lines = (f"{s}\t{t}\n" for s, t in zip(pairs.sources, pairs.targets, strict=True))
         (folder / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
-
-
-def _test_metrics(fitted: Artifact, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Held-out rates under their plain names, validation's under `validation_`."""
-    kept = {k: v for k, v in fitted.metrics.items() if k not in ("per", "wer")}
-    return {
-        "per": found["per"],
-        "wer": found["wer"],
-        "test_words": found["count"],
-        "beam": found["beam"],
-        "validation_per": fitted.metrics["per"],
-        "validation_wer": fitted.metrics["wer"],
-        **kept,
-    }
 
 
 def _examples(model: TranslatorModel, test: Pairs, seed: int) -> list[dict[str, Any]]:
@@ -171,11 +148,6 @@ def _examples(model: TranslatorModel, test: Pairs, seed: int) -> list[dict[str, 
         }
         for i, (answer, *_) in zip(chosen, found.answers, strict=True)
     ]
-
-
-def _log(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "training" / "log.jsonl").read_bytes().splitlines()
-    return [msgspec.json.decode(line) for line in lines]
 
 
 def _report(

@@ -10,20 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from unrolled import artifact
 from unrolled.config import DataSpec, FramesSpec, TrainSpec
 from unrolled.data.examples import Examples
-from unrolled.data.split import split as split_keys
+from unrolled.demo.parts import keep, measured, three_parts, training_log
 from unrolled.errors import ConfigError
 from unrolled.explain.explanation import examples_of
 from unrolled.explain.report import classification_report, write_report
 from unrolled.options import ClassifyOptions
 from unrolled.runtime.model import ClassifierModel
 from unrolled.tasks.base import Run
-from unrolled.tasks.card import model_card
 from unrolled.tasks.classify import train
 from unrolled.tasks.evaluate import evaluate_classifier
 
@@ -52,13 +50,7 @@ def load_digits() -> Examples:
 def split(examples: Examples, seed: int) -> dict[str, list[int]]:
     """Return which digits are for `train`, `valid` and `test`; equal ones are in one only."""
     keys = [frames.tobytes() for frames in examples.inputs]
-    rest, test = split_keys(keys, HELD_OUT, seed)
-    learn, valid = split_keys([keys[i] for i in rest], VALIDATION, seed)
-    return {
-        "train": rest[learn].tolist(),
-        "valid": rest[valid].tolist(),
-        "test": test.tolist(),
-    }
+    return three_parts(keys, HELD_OUT, VALIDATION, seed)
 
 
 def run(
@@ -91,25 +83,11 @@ def run(
     )
     model = ClassifierModel.from_artifact(fitted)
     found = evaluate_classifier(model, every.take(parts["test"]))
-    metrics = {
-        **{name: found[name] for name in KEPT},
-        "test_digits": found["count"],
-        **{f"validation_{name}": fitted.metrics[name] for name in KEPT[:3]},
-        **{k: v for k, v in fitted.metrics.items() if k not in KEPT},
-    }
-    artifact.save(
-        folder,
-        config=fitted.config,
-        weights=fitted.weights,
-        vocabularies=fitted.vocabularies,
-        metrics=metrics,
-        card=model_card(fitted.config, metrics),
-    )
+    metrics = measured(fitted, found, KEPT, test_digits=found["count"])
+    keep(fitted, metrics)
     examples = _examples(model, every, parts["test"], training.seed)
-    lines = (folder / "training" / "log.jsonl").read_bytes().splitlines()
-    log = [msgspec.json.decode(line) for line in lines]
     page = classification_report(
-        "Which digit was written", examples, log=log, metrics=metrics, unit="row"
+        "Which digit was written", examples, log=training_log(folder), metrics=metrics, unit="row"
     )
     write_report(out / "report.html", page)
     return {**metrics, "examples": examples}

@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled import artifact
 from unrolled.config import TrainSpec
 from unrolled.data.captions import Described
+from unrolled.demo.parts import keep, measured, training_log
 from unrolled.errors import ConfigError
 from unrolled.explain.captioning import captioned_examples, captioning_report
 from unrolled.explain.report import write_report
@@ -24,7 +24,6 @@ from unrolled.options import CaptionOptions
 from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.tasks.base import Run
 from unrolled.tasks.caption import train
-from unrolled.tasks.card import model_card
 from unrolled.tasks.evaluate import evaluate_captioner
 
 OPTIONS = CaptionOptions(
@@ -140,27 +139,13 @@ def run(
     )
     model = CaptionerModel.from_artifact(fitted)
     test, pictures = found["test"]
-    measured = evaluate_captioner(model, test, with_bleu=False)
-    metrics = {
-        **{name: measured[name] for name in ("wer", "per", "log_loss")},
-        "test_strips": measured["count"],
-        **{f"validation_{name}": fitted.metrics[name] for name in ("wer", "per", "log_loss")},
-        **{k: v for k, v in fitted.metrics.items() if k not in ("wer", "per", "log_loss")},
-    }
-    artifact.save(
-        folder,
-        config=fitted.config,
-        weights=fitted.weights,
-        vocabularies=fitted.vocabularies,
-        metrics=metrics,
-        card=model_card(fitted.config, metrics),
-    )
+    rates = evaluate_captioner(model, test, with_bleu=False)
+    metrics = measured(fitted, rates, ("wer", "per", "log_loss"), test_strips=rates["count"])
+    keep(fitted, metrics)
     examples = _examples(model, test, pictures)
-    lines = (folder / "training" / "log.jsonl").read_bytes().splitlines()
-    log = [msgspec.json.decode(line) for line in lines]
-    write_report(
-        out / "report.html", captioning_report("Numbers spoken", examples, log=log, metrics=metrics)
-    )
+    log = training_log(folder)
+    page = captioning_report("Numbers spoken", examples, log=log, metrics=metrics)
+    write_report(out / "report.html", page)
     return {**metrics, "examples": examples}
 
 

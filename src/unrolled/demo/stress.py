@@ -12,20 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from unrolled import artifact
 from unrolled.config import TrainSpec
 from unrolled.data.sequences import Sequences
-from unrolled.data.split import split as split_keys
+from unrolled.demo.parts import keep, measured, three_parts, training_log
 from unrolled.errors import ConfigError
 from unrolled.explain.report import write_report
 from unrolled.explain.tagging import tagged_examples, tagging_report
 from unrolled.options import TagOptions
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.tasks.base import Run
-from unrolled.tasks.card import model_card
 from unrolled.tasks.evaluate import evaluate_tagger
 from unrolled.tasks.tag import train
 
@@ -71,14 +69,7 @@ def load_dictionary() -> tuple[Sequences, list[str]]:
 def split(sequences: Sequences, seed: int) -> dict[str, list[int]]:
     """Return which sequences are for `train`, `valid` and `test`; equal ones are in one only."""
     keys = [tuple(sequence) for sequence in sequences.inputs]
-    rest, test = split_keys(keys, HELD_OUT, seed)
-    share = VALIDATION / (1 - HELD_OUT)
-    learn, valid = split_keys([keys[i] for i in rest], share, seed)
-    return {
-        "train": rest[learn].tolist(),
-        "valid": rest[valid].tolist(),
-        "test": test.tolist(),
-    }
+    return three_parts(keys, HELD_OUT, VALIDATION / (1 - HELD_OUT), seed)
 
 
 def run(
@@ -112,26 +103,11 @@ def run(
     model = TaggerModel.from_artifact(fitted)
     found = evaluate_tagger(model, every.take(parts["test"]))
     rates = ("accuracy", "sentence_accuracy", "log_loss")
-    metrics = {
-        **{name: found[name] for name in rates},
-        "test_words": found["count"],
-        **{f"validation_{name}": fitted.metrics[name] for name in rates},
-        **{k: v for k, v in fitted.metrics.items() if k not in rates},
-    }
-    artifact.save(
-        folder,
-        config=fitted.config,
-        weights=fitted.weights,
-        vocabularies=fitted.vocabularies,
-        metrics=metrics,
-        card=model_card(fitted.config, metrics),
-    )
+    metrics = measured(fitted, found, rates, test_words=found["count"])
+    keep(fitted, metrics)
     examples = _examples(model, every, words, parts["test"], training.seed)
-    lines = (folder / "training" / "log.jsonl").read_bytes().splitlines()
-    log = [msgspec.json.decode(line) for line in lines]
-    page = tagging_report(
-        "Where the stress falls", examples, log=log, metrics=metrics, unit="phoneme"
-    )
+    title, log = "Where the stress falls", training_log(folder)
+    page = tagging_report(title, examples, log=log, metrics=metrics, unit="phoneme")
     write_report(out / "report.html", page)
     return {**metrics, "examples": examples}
 

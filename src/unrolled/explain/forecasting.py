@@ -110,12 +110,11 @@ def forecasting_report(
 
 
 def _known(model: ForecastModel) -> list[float]:
-    spec = model.network.spec
-    if spec.output == "point":
-        return []
-    if spec.output != "quantiles":
-        return list(LEVELS)
-    widest = 100 * (1 - 2 * max(spec.quantiles[0], 1 - spec.quantiles[-1]))
+    spec, moved = model.network.spec, model.forecasting.calibration
+    shares = spec.quantiles if moved is None else moved.shares
+    if not shares:
+        return [] if spec.output == "point" else list(LEVELS)
+    widest = 100 * (1 - 2 * max(shares[0], 1 - shares[-1]))
     return [share for share in LEVELS if share <= widest + 1e-9]
 
 

@@ -80,9 +80,16 @@ def surprise_report(
     metrics: Any = None,
     *,
     explanations: Sequence[Explanation] = (),
+    sections: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Return a page on a generator: its numbers, learning curves, and each text's surprise."""
-    report = with_numbers(page.Report(title, LEAD), log, metrics)
+    """Return a page on a generator: its numbers, learning curves, and each text's surprise.
+
+    `sections` are headings with HTML made by `unrolled.explain.page`, to stand before the numbers.
+    """
+    report = page.Report(title, LEAD)
+    for heading, body in sections:
+        report = report.add(heading, body)
+    report = with_numbers(report, log, metrics)
     panels = [(_heading(e), _panel(e), len(e["tokens"]) > 40) for e in examples]
     report = report.add("Texts", page.articles(panels))
     return with_explanations(report, explanations).html()

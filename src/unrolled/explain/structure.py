@@ -171,6 +171,8 @@ def _describe_forecaster(spec: ForecasterSpec, config: ModelConfig) -> list[str]
         else "not scaled",
         f"{stack_words(spec.recurrent)}; {decoders[spec.decoder]}",
     ]
+    if reads.calibration is not None:
+        lines.append(f"intervals calibrated on {reads.calibration.windows} validation windows")
     return [*lines, *(["; ".join(beside)] if beside else [])]
 
 

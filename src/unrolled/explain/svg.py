@@ -150,11 +150,13 @@ def line_chart(
     description: str,
     marked: float | None = None,
     band: Sequence[tuple[float, float, float]] = (),
+    x_ticks: Sequence[tuple[float, str]] = (),
 ) -> str:
     """Draw lines over a common x with whole numbers, told apart by colour, dash and marker.
 
     The y axis begins at 0, or below it where a value does. `marked` is an x that gets an upright
     line, called `best`; `band` is an area behind the lines, x with its lowest and highest y.
+    `x_ticks` are places and names in the stead of whole numbers, for an x that is no count.
     """
     xs = [x for line in series for x, _ in line.points]
     ys = [y for line in series for _, y in line.points]
@@ -163,7 +165,7 @@ def line_chart(
     level = min(ys) >= -HAIR * max(ys)
     ticks = _ticks(max(ys)) if level else round_ticks([0.0, *ys])
     frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0])
-    parts = _axes(frame, ticks, x_title, y_title)
+    parts = _axes(frame, ticks, x_title, y_title, x_ticks)
     if band:
         edge = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
         path = " ".join("{:.1f},{:.1f}".format(*frame.at(x, y)) for x, y in edge)
@@ -192,7 +194,13 @@ def _legend_room(left: float, names: Sequence[str]) -> tuple[float, float]:
     return 2, max(30, (CHART_WIDTH - 4 - words) / len(names))
 
 
-def _axes(frame: _Frame, ticks: Sequence[float], x_title: str, y_title: str) -> list[str]:
+def _axes(
+    frame: _Frame,
+    ticks: Sequence[float],
+    x_title: str,
+    y_title: str,
+    x_ticks: Sequence[tuple[float, str]],
+) -> list[str]:
     parts = [
         _text(y_title, 4, 14, "start", kind="axis"),
         _text(f"{x_title} →", frame.right, frame.bottom + 35, "end", kind="axis"),
@@ -202,8 +210,8 @@ def _axes(frame: _Frame, ticks: Sequence[float], x_title: str, y_title: str) -> 
         ends = f'x1="{frame.left}" x2="{frame.right}" y1="{y:.1f}" y2="{y:.1f}"'
         parts.append(f'<line class="rule" {ends}/>')
         parts.append(_text(f"{tick:g}", frame.left - 6, y, "end", kind="tick", extra=CENTRED))
-    for x in _whole_ticks(frame.low, frame.high):
-        parts.append(_text(f"{x:g}", frame.at(x, 0)[0], frame.bottom + 17, "middle", kind="tick"))
+    for x, name in x_ticks or [(x, f"{x:g}") for x in _whole_ticks(frame.low, frame.high)]:
+        parts.append(_text(name, frame.at(x, 0)[0], frame.bottom + 17, "middle", kind="tick"))
     return parts
 
 

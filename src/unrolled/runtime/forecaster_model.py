@@ -15,6 +15,7 @@ from unrolled.data.panel import Columns, Panel, read_panel, to_table
 from unrolled.data.table import Table
 from unrolled.data.windows import Place, Ready, WindowBatch, batch, ready
 from unrolled.errors import ConfigError, DataError, ModelError
+from unrolled.runtime.calibrated import calibrated, fits
 from unrolled.runtime.distributions import Predictive, joined
 from unrolled.runtime.forecast_session import ForecastSession
 from unrolled.runtime.forecaster import ForecasterNetwork
@@ -48,6 +49,12 @@ class ForecastModel:
         spec = found.config.network
         if not isinstance(spec, ForecasterSpec) or found.config.data.forecasting is None:
             raise ModelError(f"{found.folder}: a forecaster needs to know how it reads series")
+        moved = found.config.data.forecasting.calibration
+        if moved is not None and not fits(moved, spec.horizon):
+            raise ModelError(
+                f"{found.folder}: calibration: expected offsets of {spec.horizon} steps for each "
+                f"of its {len(moved.shares)} quantiles in ascending order, 0.5 among them"
+            )
         network = ForecasterNetwork(
             spec, found.weights, precision=precision or found.config.precision
         )
@@ -184,14 +191,17 @@ class ForecastModel:
         size = BATCH_SIZE
         if self.network.spec.decoder == "autoregressive":
             size = max(1, min(size, DRAWN_ROWS // self.forecasting.samples))
-        parts = []
+        parts: list[Predictive] = []
         for begin in range(0, len(places), size):
             chosen = places[begin : begin + size]
             windows = self.batch(series, chosen, steps)
             self.check(series, chosen, windows, steps)
             names = [series[which].id for which, _ in chosen]
             samples = self.forecasting.samples
-            parts.append(self.network.predict(windows, names=names, samples=samples, seed=seed))
+            said = self.network.predict(windows, names=names, samples=samples, seed=seed)
+            if self.forecasting.calibration is not None:
+                said = calibrated(said, self.forecasting.calibration, windows.scale)
+            parts.append(said)
         if not parts:
             raise DataError("there is nothing to forecast: no series has a step before its origin")
         return joined(parts)  # type: ignore[type-var]
@@ -219,6 +229,11 @@ class ForecastModel:
             raise ConfigError(
                 f"horizon is {horizon}, but this model tells {self.horizon} steps; train one with "
                 "--horizon, or with decoder 'autoregressive', which goes on"
+            )
+        if horizon > self.horizon and self.forecasting.calibration is not None:
+            raise ConfigError(
+                f"horizon is {horizon}, but this model's intervals are calibrated for "
+                f"{self.horizon} steps"
             )
         return horizon
 

@@ -8,7 +8,7 @@ import math
 import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -92,22 +92,24 @@ def execute(
     run: Run,
     make_job: Callable[..., Job],
     describe: Callable[[Artifact], dict[str, Any]] | None = None,
+    complete: Callable[[Artifact], DataSpec] | None = None,
 ) -> Artifact:
     """Claim the folder, train, and leave the best model in it with its metrics and log.
 
     `make_job(keep=..., recall=...)` builds the loop's job once the folder is known to be ours;
-    `describe` gives further metrics of the best model, such as its confusion matrix. Raises
+    `describe` gives further metrics of the best model, such as its confusion matrix; `complete`
+    what its config says of the data where only the best model could tell it. Raises
     ModelError where the folder holds another model or another run is writing to it.
     """
     if run.out is None:
         if run.resume:
             raise ConfigError("resume needs the model folder of the run that it continues")
-        return _train(plan, run, make_job, describe)
+        return _train(plan, run, make_job, describe, complete)
     artifact.claim(run.out, overwrite=run.overwrite, resume=run.resume)
     with artifact.only_writer(run.out):
         if run.overwrite and not run.resume:
             (run.out / "training" / "last.safetensors").unlink(missing_ok=True)
-        return _train(plan, run, make_job, describe)
+        return _train(plan, run, make_job, describe, complete)
 
 
 def _train(
@@ -115,6 +117,7 @@ def _train(
     run: Run,
     make_job: Callable[..., Job],
     describe: Callable[[Artifact], dict[str, Any]] | None,
+    complete: Callable[[Artifact], DataSpec] | None,
 ) -> Artifact:
     from unrolled.train.loop import fit
 
@@ -137,6 +140,8 @@ def _train(
     metrics = _final_metrics(outcome)
     if describe is not None:
         metrics |= describe(plan.artifact(outcome.weights))
+    if complete is not None:
+        plan = replace(plan, data=complete(plan.artifact(outcome.weights)))
     if run.out is None:
         return plan.artifact(outcome.weights, metrics)
     config = _store(run.out, plan, outcome.weights, metrics)

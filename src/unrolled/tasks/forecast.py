@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, ForecastingSpec, TrainSpec
@@ -22,6 +23,7 @@ from unrolled.forecast_options import ForecastOptions
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.spec import ForecasterSpec, RecurrentSpec
 from unrolled.tasks.base import Plan, Run, execute
+from unrolled.tasks.calibrate import calibration, check_shares, check_windows
 from unrolled.tasks.forecast_data import (
     Material,
     check_counts,
@@ -67,7 +69,18 @@ def train(
     plan = make_plan(panel, options, training, validation)
     assert plan.data.forecasting is not None
     material = material_of(panel, validation, plan, run)
-    return execute(plan, run, lambda **hooks: make_job(plan, material, **hooks))
+    if not options.calibrate:
+        return execute(plan, run, lambda **hooks: make_job(plan, material, **hooks))
+    shares, held, places = _shares(options.quantiles), material.held, _chosen(plan, material)
+    check_shares(shares, options.output)
+    check_windows(held, places, options.horizon, shares)
+
+    def complete(fitted: Artifact) -> DataSpec:
+        model = ForecastModel.from_artifact(fitted)
+        moved = replace(model.forecasting, calibration=calibration(model, held, places, shares))
+        return replace(plan.data, forecasting=moved)
+
+    return execute(plan, run, lambda **hooks: make_job(plan, material, **hooks), complete=complete)
 
 
 def make_plan(
@@ -271,11 +284,7 @@ def _validation(plan: Plan, material: Material) -> Callable[[Weights], Score]:
     """Score through the runtime, drawing included."""
     from unrolled.train.loop import Score
 
-    limit = plan.training.validation_limit or VALIDATION_WINDOWS
-    places = material.places
-    if len(places) > limit:
-        order = np.random.default_rng(plan.training.seed).permutation(len(places))[:limit]
-        places = [places[i] for i in sorted(order)]
+    places = _chosen(plan, material, plan.training.validation_limit)
     kept = ("mae", "rmse", "smape", "mase", "crps")
     network, forecasting = plan.network, plan.data.forecasting
     assert isinstance(network, ForecasterSpec)
@@ -292,6 +301,15 @@ def _validation(plan: Plan, material: Material) -> Callable[[Weights], Score]:
         return Score(metrics, (first,))
 
     return validate
+
+
+def _chosen(plan: Plan, material: Material, limit: int = 0) -> list[Place]:
+    """Return the origins of validation, so many drawn of them where there are more."""
+    places, most = material.places, limit or VALIDATION_WINDOWS
+    if len(places) <= most:
+        return places
+    order = np.random.default_rng(plan.training.seed).permutation(len(places))[:most]
+    return [places[i] for i in sorted(order)]
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -165,6 +165,11 @@ def _parts(found: Any, net: Any, place: Path, draw: np.random.Generator) -> list
             + ": its model knows how windows are scaled; export that, or its folder"
             * isinstance(net, ForecasterNetwork)
         )
+    if found.forecasting.calibration is not None:
+        raise InteropError(
+            "this forecaster's intervals are calibrated, which its ONNX graph could not tell; "
+            "export one that was trained without calibrate"
+        )
     if found.network.spec.decoder != "autoregressive":
         drawn = windows.forecaster_cases(found, draw)
         return [_Part(place, forecaster_graph(found), drawn)]

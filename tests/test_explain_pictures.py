@@ -1,0 +1,157 @@
+"""Pictures of what a model learned: every number in its place, inline and by matplotlib."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reports import LOG, SOURCE, TARGET, WEIGHTS, Page, words
+from unrolled.errors import ConfigError
+from unrolled.explain import curves, labels, page, svg
+from unrolled.explain.figures import alignment_figure, learning_curves_figure, save_figure
+
+
+def drawn(picture: str, tag: str) -> list[dict[str, str | None]]:
+    return Page(picture).named(tag)
+
+
+def test_heat_map_has_a_cell_for_every_weight() -> None:
+    picture = svg.heat_map(
+        WEIGHTS, TARGET, SOURCE, target_title="written", source_title="read", description="K at c"
+    )
+    cells = drawn(picture, "rect")
+    assert [float(c["fill-opacity"] or 0) for c in cells] == WEIGHTS.round(3).ravel().tolist()
+    assert [k for k, cell in enumerate(cells) if cell.get("class") == "peak"] == [0, 5, 10]
+    assert "K ← c: 0.930" in words(picture)
+    assert drawn(picture, "svg")[0]["aria-label"] == "K at c"
+    assert drawn(picture, "svg")[0]["role"] == "img"
+
+
+def test_heat_map_of_many_columns_has_no_numbers_in_its_cells() -> None:
+    source = [f"w{k}" for k in range(30)]
+    picture = svg.heat_map(
+        np.eye(30)[:2], ["a", "b"], source, target_title="t", source_title="s", description="d"
+    )
+    assert len(drawn(picture, "rect")) == 60
+    assert not [t for t in drawn(picture, "text") if t["class"] in ("on", "in")]
+
+
+def test_numbers_keep_their_contrast_on_every_cell() -> None:
+    def channel(value: float) -> float:
+        value /= 255
+        return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+    def luminance(colour: np.ndarray) -> float:
+        return float(np.dot([0.2126, 0.7152, 0.0722], [channel(c) for c in colour]))
+
+    def colours(block: str) -> dict[str, np.ndarray]:
+        found = re.findall(r"--(\w+): #(\w{6})", block)
+        return {
+            name: np.array([int(code[k : k + 2], 16) for k in (0, 2, 4)]) for name, code in found
+        }
+
+    for theme in map(colours, page.STYLE.split("@media (prefers-color-scheme: dark)")[:2]):
+        for weight in np.linspace(0.05, 1, 96):
+            for ground in ("page", "panel"):
+                cell = weight * theme["accent"] + (1 - weight) * theme[ground]
+                number = theme["on" if weight >= svg.STRONG else "in"]
+                bright, dark = sorted([luminance(cell), luminance(number)], reverse=True)
+                assert (bright + 0.05) / (dark + 0.05) > 4.1
+
+
+def test_curves_of_a_log() -> None:
+    losses, rates = curves.charts(LOG)
+    assert [line.name for line in losses.series] == ["training"]
+    assert losses.series[0].points == ((1.0, 2.0), (2.0, 1.0), (3.0, 0.5))
+    assert [line.name for line in rates.series] == ["PER", "WER"]
+    assert rates.series[0].points == ((1.0, 50.0), (2.0, 25.0))
+    assert curves.best_epoch(LOG) == 2
+    assert curves.best_epoch([]) is None
+    assert curves.charts([]) == []
+
+
+def test_curves_as_html() -> None:
+    html = curves.learning_curves(LOG)
+    assert len(drawn(html, "polyline")) == 3
+    assert "PER: from 50 % to 25 % in epoch 2." in words(html)
+    assert "marks epoch 2, whose weights were kept" in words(html)
+    assert "rate [%]" in words(html)
+    assert [th["scope"] for th in drawn(html, "th")].count("row") == 3
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, 0.03, 1.0, 99.0, 12345.0])
+def test_one_epoch_and_any_scale_can_be_drawn(value: float) -> None:
+    html = curves.learning_curves([{"train_loss": value}])
+    circles = [c for c in drawn(html, "circle") if c["class"] == "dot s0"]
+    assert len(circles) == 2
+    assert all(0 <= float(c["cy"] or -1) <= 250 for c in circles)
+
+
+# By matplotlib
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_figures_are_written(tmp_path: Path, ending: str) -> None:
+    begins = {"png": b"\x89PNG", "svg": b"<?xml"}[ending]
+    with warnings.catch_warnings():
+        # Whether the machine has a font with Hangul is not what is tested.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        heat = alignment_figure(WEIGHTS, ["값", "싼", "t", "long word"], TARGET, title="한국어")
+        save_figure(heat, tmp_path / f"a.{ending}")
+    save_figure(learning_curves_figure(LOG), tmp_path / f"b.{ending}")
+    for name in "ab":
+        assert (tmp_path / f"{name}.{ending}").read_bytes().startswith(begins)
+    assert heat.axes[0].get_xticklabels()[0].get_text() == "값"
+    assert heat.axes[0].images[0].get_array().tolist() == WEIGHTS.tolist()
+
+
+def test_figures_that_cannot_be_drawn(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the training log holds no loss and no metric to draw"):
+        learning_curves_figure([])
+    with pytest.raises(ConfigError, match=r"cannot draw a 'bmp' file; one of: png, svg, pdf"):
+        save_figure(learning_curves_figure(LOG), tmp_path / "a.bmp")
+    with pytest.raises(ValueError, match="expected 1"):
+        alignment_figure(WEIGHTS * 0.5, SOURCE, TARGET)
+
+
+def test_figures_without_matplotlib_and_reports_without_it_or_torch() -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; sys.modules['torch'] = None\n"
+        "from unrolled.errors import ConfigError\n"
+        "from unrolled.explain.figures import alignment_figure\n"
+        "from unrolled.explain.report import translation_report\n"
+        "assert translation_report('x', [])\n"
+        "try: alignment_figure([[1.0]], ['a'], ['b'])\n"
+        "except ConfigError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert done.stdout.strip() == "pictures need matplotlib: pip install 'unrolled[plot]'"
+
+
+def test_a_legend_of_many_names_stays_inside_the_chart() -> None:
+    names = ("accuracy", "span F1", "intent", "sentences")
+    lines = [svg.Series(name, ((1.0, 50.0), (2.0, 60.0))) for name in names]
+    drawn = svg.line_chart(lines, x_title="epoch", y_title="rate", description="rates")
+    ends = [
+        float(re.search(rf'<text[^>]* x="([\d.]+)"[^>]*>{name}</text>', drawn)[1])
+        + labels.width(name) * svg.FONT * 0.9
+        for name in names
+    ]
+    assert ends == sorted(ends)
+    assert ends[-1] <= svg.CHART_WIDTH
+
+
+def test_losses_below_zero_stay_inside_their_chart():
+    html = curves.learning_curves([{"train_loss": 1.0}, {"train_loss": -0.6}])
+    assert ">-1</text>" in html
+    ends = [float(y) for y in re.findall(r'cy="([0-9.-]+)"', html)]
+    assert max(ends) <= 210
