@@ -189,6 +189,11 @@ def test_a_lower_precision_is_measured_beside(run: Command, root: Path) -> None:
     )  # fmt: skip
     assert said.code == 0
     assert "mae" in said.out
+
+
+def test_it_is_exported(run: Command, root: Path) -> None:
+    for name in ("onnx", "onnxruntime"):
+        pytest.importorskip(name)
     assert run("export", root / "long", "--out", "model.onnx").code == 0
     assert list(Path().glob("model*.onnx"))
 
