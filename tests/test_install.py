@@ -6,6 +6,7 @@ from that wheel instead, as a user would.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
+import captioning
 import tiny
 import unrolled
 from test_torch_free import models
-from unrolled import _native
+from unrolled import _native, cli
 
 __all__ = ["models"]
 
@@ -97,6 +99,52 @@ def test_models_answer(task: str, packages: Path, models, tmp_path: Path) -> Non
     found = python(packages, USE, *models[task], tmp_path / "report.html")
     assert found.stderr == ""
     assert found.stdout.startswith("10\n")
+
+
+OTHERS = {
+    "regress": ("score.csv", "score.csv", ["--tokens=word", *tiny.FLAGS]),
+    "tag": ("tags.jsonl", "words.txt", ["--epochs=1", "--hidden-size=8", "--embedding-size=8"]),
+    "caption": ("things.jsonl", "things.jsonl", [*captioning.FLAGS, "--epochs=1"]),
+    "generate": ("text.txt", "prompt.txt", ["--epochs=1", "--hidden-size=8", "--bptt=10"]),
+    "forecast": (
+        "series.csv",
+        "series.csv",
+        ["--horizon=2", "--window=8", "--epochs=1", "--hidden-size=8"],
+    ),
+}
+ANSWER = """
+import sys
+from unrolled.cli import run
+sys.exit(run(["predict", *sys.argv[1:], "--quiet"]))
+"""
+
+
+def write_data(folder: Path) -> None:
+    """Write a little of what each of the other tasks learns from."""
+    texts, _ = tiny.reviews()
+    scores = (f"{text},{len(text)}\n" for text in texts)
+    (folder / "score.csv").write_text("text,target\n" + "".join(scores))
+    tags = ({"tokens": text.split(), "tags": ["A", "B", "C"]} for text in texts)
+    (folder / "tags.jsonl").write_text("".join(json.dumps(each) + "\n" for each in tags))
+    (folder / "words.txt").write_text("good film 3\n")
+    captioning.write_jsonl(folder / "things.jsonl", captioning.attributes())
+    (folder / "text.txt").write_text("what comes next is written here. " * 60)
+    (folder / "prompt.txt").write_text("what")
+    days = (f"a,2024-01-{day:02},{day % 7}\n" for day in range(1, 31))
+    (folder / "series.csv").write_text("unique_id,ds,y\n" + "".join(days))
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_models_of_the_other_tasks_answer_on_the_command_line(
+    task: str, packages: Path, tmp_path: Path
+) -> None:
+    write_data(tmp_path)
+    data, asked, flags = OTHERS[task]
+    out = ["--out", str(tmp_path / "model"), "--quiet"]
+    assert cli.run(["train", task, str(tmp_path / data), *flags, *out]) == 0
+    found = python(packages, ANSWER, tmp_path / "model", tmp_path / asked)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.strip()
 
 
 def test_all_but_numpy_is_small(packages: Path) -> None:
