@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 
@@ -55,6 +56,19 @@ PackedView<T> packed_view(nb::handle layer);
 
 inline void check(bool good, const std::string& message) {
   if (!good) throw std::invalid_argument(message);
+}
+
+// Throws where an array has not this shape.
+template <class A>
+void expect(const std::string& name, const A& array, std::initializer_list<int64_t> shape) {
+  std::string wanted;
+  bool same = array.ndim() == shape.size();
+  size_t k = 0;
+  for (const int64_t size : shape) {
+    same = same && static_cast<int64_t>(array.shape(k++)) == size;
+    wanted += (wanted.empty() ? "" : ", ") + std::to_string(size);
+  }
+  check(same, name + " must be [" + wanted + "]");
 }
 
 // a * b * c, or an error where it does not fit.

@@ -15,18 +15,6 @@ using In = nb::ndarray<const T, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
 template <class T, int D>
 using Out = nb::ndarray<T, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
 
-template <class A>
-void expect(const char* name, const A& array, std::initializer_list<int64_t> shape) {
-  std::string wanted;
-  bool same = array.ndim() == shape.size();
-  size_t k = 0;
-  for (const int64_t size : shape) {
-    same = same && static_cast<int64_t>(array.shape(k++)) == size;
-    wanted += (wanted.empty() ? "" : ", ") + std::to_string(size);
-  }
-  check(same, std::string(name) + " must be [" + wanted + "]");
-}
-
 template <class T>
 Chain<T> chain_of(const In<T, 3>& emissions, const In<T, 2>& transitions, const In<T, 1>& start,
                   const In<T, 1>& end, const In<int64_t, 1>& lengths) {

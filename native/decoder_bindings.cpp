@@ -22,18 +22,6 @@ template <class T>
 using Out = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 using Numbers = nb::ndarray<const int64_t, nb::c_contig, nb::device::cpu>;
 
-template <class A>
-void expect(const std::string& name, const A& array, std::initializer_list<int64_t> shape) {
-  std::string wanted;
-  bool same = array.ndim() == shape.size();
-  size_t k = 0;
-  for (const int64_t size : shape) {
-    same = same && static_cast<int64_t>(array.shape(k++)) == size;
-    wanted += (wanted.empty() ? "" : ", ") + std::to_string(size);
-  }
-  check(same, name + " must be [" + wanted + "]");
-}
-
 // Steps of a memory that one thread projects at once: the matrix is read once for all of them.
 constexpr int64_t kProjected = 128;
 

@@ -52,18 +52,6 @@ std::unique_ptr<T, Free> aligned(int64_t count) {
   return std::unique_ptr<T, Free>(block);
 }
 
-template <class A>
-void expect(const char* name, const A& array, std::initializer_list<int64_t> shape) {
-  std::string wanted;
-  bool same = array.ndim() == shape.size();
-  size_t k = 0;
-  for (const int64_t size : shape) {
-    same = same && static_cast<int64_t>(array.shape(k++)) == size;
-    wanted += (wanted.empty() ? "" : ", ") + std::to_string(size);
-  }
-  check(same, std::string(name) + " must be [" + wanted + "]");
-}
-
 template <class T>
 class PackedLayer {
  public:

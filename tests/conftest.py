@@ -1,6 +1,7 @@
 """Settings of every test; being here also lets tests share the helper modules of this folder."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -9,7 +10,9 @@ import torch
 
 import tiny
 from commands import Command
+from training_runs import SETTINGS
 from unrolled import cli
+from unrolled.tasks.base import Run
 
 # The tests' tensors are tiny: threads would only wait for each other.
 torch.set_num_threads(1)
@@ -50,3 +53,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = tiny.write_words(root / "pairs.tsv")
     assert cli.run(["train", "translate", str(pairs), "--out", str(root / "words"), *flags]) == 0
     return root
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of an uninterrupted run of each setting, trained once."""
+    folders: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp("whole") / "model"
+            SETTINGS[name](Run(folders[name]))
+        return folders[name]
+
+    return folder

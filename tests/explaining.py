@@ -12,6 +12,9 @@ from unrolled.spec import AttentionSpec, ClassifierSpec, NetworkSpec, RecurrentS
 
 WORDS = ("good", "bad", *(f"w{k}" for k in range(10)))
 
+ATTRIBUTION = ("occlusion", "gradient", "integrated", "timeshap")
+PLANTED = "w0 w1 good w2 w3 w4 w5 w6"
+
 
 def model_of(task: str, network: NetworkSpec, weights: dict, vocabularies: dict, data=None):
     """Return the runtime model of a network with weights set by hand."""
@@ -83,3 +86,8 @@ def linear(steps_kept: float = 0.9) -> ClassifierModel:
     }
     vocabularies = {"source": vocabulary(), "target": LabelVocabulary(("a", "b"))}
     return model_of("classify", spec, weights, vocabularies)
+
+
+def ranked(found, method: str) -> list[str]:
+    (values,) = [each.values for each in found.attributions if each.method == method]
+    return [found.steps[t] for t in np.argsort(-np.array(values), kind="stable")]

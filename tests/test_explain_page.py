@@ -59,7 +59,8 @@ def tagged() -> str:
 
 def foretold() -> str:
     import forecasting
-    from test_explaining_written import planted_forecaster, series
+    from test_explaining_planted import planted_forecaster
+    from test_explaining_written import series
     from unrolled.explain.forecasting import forecast_examples, forecasting_report
 
     model = planted_forecaster()
@@ -70,12 +71,13 @@ def foretold() -> str:
 
 
 def generated() -> str:
-    from test_explaining_written import PLANTED, planted_generator
+    from test_explaining_planted import planted_generator
     from unrolled.explain.generating import surprise_report, surprised_examples
 
     model = planted_generator()
-    found = [model.explain(PLANTED, "all", target=target) for target in (None, "6")]
-    return surprise_report("Histories", surprised_examples(model, [PLANTED]), explanations=found)
+    found = [model.explain(explaining.PLANTED, "all", target=target) for target in (None, "6")]
+    shown = surprised_examples(model, [explaining.PLANTED])
+    return surprise_report("Histories", shown, explanations=found)
 
 
 def captioned() -> str:

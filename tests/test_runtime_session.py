@@ -139,13 +139,12 @@ def test_sessions_that_come_again_are_still_looked_at():
     sessions = [pool.open() for _ in range(3)]
     assert list(pool.rows(sessions)) == list(pool.rows(list(sessions)))
     assert list(pool.rows(sessions[::-1])) == list(pool.rows(sessions))[::-1]
-    rows = pool.rows(sessions)
+    rows, closed = pool.rows(sessions), "session 1 is closed or of another pool"
     sessions[1].close()
-    with pytest.raises(ValueError, match="session 1 is closed or of another pool"):
+    with pytest.raises(ValueError, match=closed):
         pool.rows(sessions)
-    again = [sessions[0], pool.open(), sessions[2]]
-    assert list(pool.rows(again)) == list(rows)
-    with pytest.raises(ValueError, match="session 1 is closed or of another pool"):
+    assert list(pool.rows([sessions[0], pool.open(), sessions[2]])) == list(rows)
+    with pytest.raises(ValueError, match=closed):
         pool.rows(sessions)
 
 

@@ -1,8 +1,4 @@
-"""What a user may set for each task: one struct a task.
-
-The command's flags, the configuration file's keys and the estimators' parameters are all made
-from these.
-"""
+"""What a user may set, one struct a task: flags, config keys and estimators' parameters."""
 
 from __future__ import annotations
 

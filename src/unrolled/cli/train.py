@@ -119,24 +119,13 @@ def tag(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
 
     Example: unrolled train tag train.conllu --valid dev.conllu --out model/
     """
-    from unrolled.data.sequences import read_sequences
     from unrolled.tasks.tag import train
+    from unrolled.tasks.tag_data import read_tagged
 
     options, training, rest = resolve(TagOptions, given)
-
-    def read(path: str) -> Any:
-        return read_sequences(
-            path,
-            format=kind,
-            column=options.column,
-            words=options.words,
-            intent=options.intent,
-            sequence=options.sequence,
-            time=options.time,
-        )
-
-    held = read(valid) if valid else None
-    fitted = train(read(data), options, training, validation=held, run=training_run(rest))
+    held = read_tagged(valid, options, kind) if valid else None
+    sequences = read_tagged(data, options, kind)
+    fitted = train(sequences, options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
 
 

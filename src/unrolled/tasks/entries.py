@@ -12,7 +12,7 @@ from unrolled.config import DataSpec
 from unrolled.data.captions import Described, read_described
 from unrolled.data.examples import Examples, read_examples
 from unrolled.data.read import read_pairs, texts
-from unrolled.data.sequences import Sequences, read_sequences
+from unrolled.data.sequences import Sequences
 from unrolled.data.shards import content_of
 from unrolled.data.vocab import suggest_tokens
 from unrolled.errors import ConfigError, did_you_mean
@@ -32,7 +32,7 @@ from unrolled.tasks.entry import TaskEntry, by_inputs
 from unrolled.tasks.evaluate import Labelled, answers, evaluate_examples
 from unrolled.tasks.pooled import frames_spec, trunk
 from unrolled.tasks.reading import reading
-from unrolled.tasks.tag_data import key_of
+from unrolled.tasks.tag_data import key_of, read_tagged
 from unrolled.tasks.translate import Pairs
 
 Vocabularies = Mapping[str, Any]
@@ -47,18 +47,6 @@ def _read_pairs(path: str, options: TranslateOptions, kind: str | None) -> Pairs
     table = read_pairs(path, options.source, options.target, format=kind)
     found = texts(table, options.source), texts(table, options.target)
     return Pairs(*found, table.path, table.rows)
-
-
-def _read_tagged(path: str, options: TagOptions, kind: str | None) -> Sequences:
-    return read_sequences(
-        path,
-        format=kind,
-        column=options.column,
-        words=options.words,
-        intent=options.intent,
-        sequence=options.sequence,
-        time=options.time,
-    )
 
 
 def _read_described(path: str, options: CaptionOptions, kind: str | None) -> Described:
@@ -186,7 +174,7 @@ TASKS: dict[str, TaskEntry] = {
     ),
     "tag": TaskEntry(
         options=TagOptions,
-        read=_read_tagged,
+        read=read_tagged,
         split=by_inputs(lambda data: [key_of(each) for each in data.inputs]),
         train=tag.train,
         **_measured(_as_given),

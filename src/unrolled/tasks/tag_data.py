@@ -11,7 +11,7 @@ import numpy as np
 
 from unrolled.config import TaggingSpec, VocabularySpec
 from unrolled.data.schemes import detect, first_illegal, legal
-from unrolled.data.sequences import Sequences
+from unrolled.data.sequences import Sequences, read_sequences
 from unrolled.data.source import file_hash
 from unrolled.data.tagging import Corpus
 from unrolled.data.vectors import Vectors, read_vectors
@@ -31,6 +31,19 @@ class Prepared:
 
     vectors: Vectors | None = None
     scaling: tuple[Any, Any] | None = None
+
+
+def read_tagged(path: str, options: TagOptions, kind: str | None = None) -> Sequences:
+    """Read what a tagger learns from, by the names that the options have for its parts."""
+    return read_sequences(
+        path,
+        format=kind,
+        column=options.column,
+        words=options.words,
+        intent=options.intent,
+        sequence=options.sequence,
+        time=options.time,
+    )
 
 
 def tag_labels(sequences: Sequences) -> LabelVocabulary:
