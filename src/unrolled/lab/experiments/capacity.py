@@ -128,5 +128,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings(("gru",), (4, 8, 16, 32), (2, 4, 6, 8), 500),
-    full=Settings(("rnn", "gru", "lstm"), (8, 16, 32, 64), (2, 4, 8, 12, 16), 2000),
+    full=Settings(("rnn", "gru", "lstm"), (8, 16, 32, 64), (2, 4, 8, 12, 16), 1000),
 )

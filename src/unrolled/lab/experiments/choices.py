@@ -124,5 +124,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings((10, 40, 80), 48, 400),
-    full=Settings((10, 50, 100, 200), 96, 2000),
+    full=Settings((10, 50, 100, 200), 64, 1200),
 )

@@ -133,5 +133,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings(words=6000, tested=1500, hidden=48, steps=400),
-    full=Settings(words=40_000, tested=5000, hidden=96, steps=4000),
+    full=Settings(words=40_000, tested=5000, hidden=96, steps=2500),
 )

@@ -149,5 +149,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings(hidden=64, steps=400, words=6000, tested=1500),
-    full=Settings(hidden=128, steps=2500, words=40_000, tested=5000),
+    full=Settings(hidden=96, steps=1500, words=40_000, tested=5000),
 )
