@@ -48,8 +48,8 @@ def planted(tamper=None, examples=None, epochs=2, options=None, **training):
     records: list[dict] = []
     source = Whole(examples)
     labels = read_labels(source, None, chosen)
-    data, vocabulary = read_as(source, DataSpec(source="text", target="label"), chosen)
-    plan = classify.make_plan(source, labels, vocabulary, chosen, spec, data)
+    reading = read_as(source, DataSpec(source="text", target="label"), chosen, Run())
+    plan = classify.make_plan(source, labels, reading, chosen, spec)
 
     def prepare(model):
         if tamper is not None:

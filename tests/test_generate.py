@@ -36,7 +36,12 @@ from unrolled.spec import GeneratorSpec, RecurrentSpec
 from unrolled.tasks import Generator
 from unrolled.tasks.base import Run
 from unrolled.tasks.generate import pack_state, train_text, unpack_state
-from unrolled.tasks.measure_generator import next_item_metrics, rank_metrics, stream_metrics
+from unrolled.tasks.measure_generator import (
+    frame_metrics,
+    next_item_metrics,
+    rank_metrics,
+    stream_metrics,
+)
 from unrolled.train.loop import Interrupted
 
 TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n" * 30
@@ -290,6 +295,18 @@ def test_frames_are_learned_and_drawn() -> None:
     assert fitted.model_.log_likelihood([song])[0] == pytest.approx(-float(wanted), rel=1e-4)
     with pytest.raises(DataError, match="values other than 0 and 1"):
         fitted.fit([song * 0.5, song])
+
+
+def test_frames_are_measured_by_frame_and_by_sequence() -> None:
+    """Against the total of each sequence, which another test holds against torch."""
+    random = np.random.default_rng(0)
+    songs = [(random.random((steps, 3)) < 0.5).astype(np.float32) for steps in (4, 30)]
+    fitted = Generator(hidden_size=4, epochs=1, batch_size=2).fit(songs * 4)
+    totals = -np.asarray(fitted.model_.log_likelihood(songs))
+    found = frame_metrics(fitted.model_, Corpus("songs", songs))
+    assert found["nats"] == pytest.approx(totals.sum() / 34, rel=1e-5)
+    assert found["nats_by_sequence"] == pytest.approx(np.mean(totals / [4, 30]), rel=1e-5)
+    assert (found["count"], found["steps"]) == (2, 34)
 
 
 def test_unusable_data_is_named(tmp_path: Path) -> None:

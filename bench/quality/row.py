@@ -16,7 +16,7 @@ Measure = Callable[[dict[str, Path], Path], dict[str, float]]
 
 @dataclass(frozen=True)
 class Row:
-    """`prepare(data, work)` writes train, valid (optional) and test files and returns them.
+    """`prepare(data, work)` writes train, valid and vectors (both optional) and test files.
 
     `metrics` are keys of what `evaluate --json` prints; `scale` is 100 where they are shares shown
     in %, 1 where they are shown as they are. The name of a baseline, which `evaluate` prints as

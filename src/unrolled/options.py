@@ -29,6 +29,9 @@ S = TypeVar("S", bound=Struct)
 CellName = Literal["rnn", "lstm", "gru"]
 AttentionName = Literal["none", "additive", "dot", "general", "concat"]
 TokensName = Literal["auto", "char", "word", "bpe"]
+VectorsPath = Annotated[
+    str, Meta(description="Text file of word vectors to start from (word2vec, GloVe, fastText).")
+]
 
 
 class RecurrentOptions(Struct, frozen=True, kw_only=True):
@@ -99,6 +102,7 @@ class PooledOptions(RecurrentOptions, frozen=True, kw_only=True):
     tokens: Annotated[
         TokensName, Meta(description="Unit of the text; auto: char where texts have no spaces.")
     ] = "auto"
+    vectors: VectorsPath = ""
     layers: Annotated[int, Meta(ge=1, description="Stacked recurrent layers.")] = 1
     token_dropout: Annotated[
         float, Meta(ge=0, lt=1, description="Share of tokens read as <unk> in training.")
@@ -223,10 +227,7 @@ class TagOptions(RecurrentOptions, frozen=True, kw_only=True):
             "A / (A + n).",
         ),
     ] = 0.25
-    vectors: Annotated[
-        str,
-        Meta(description="Text file of word vectors to start from (word2vec, GloVe, fastText)."),
-    ] = ""
+    vectors: VectorsPath = ""
     sequence: Annotated[
         str, Meta(description="Frames in Parquet: column that says which sequence a row is of.")
     ] = "id"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, LabelsSpec, TrainSpec
 from unrolled.data.examples import Examples
 from unrolled.data.shards import Shards, Source
-from unrolled.data.vocab import LabelVocabulary, Vocabulary
+from unrolled.data.vocab import LabelVocabulary
 from unrolled.errors import ConfigError, DataError, did_you_mean
 from unrolled.options import ClassifyOptions
 from unrolled.runtime.model import ClassifierModel
@@ -25,6 +25,7 @@ from unrolled.spec import ClassifierSpec
 from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.evaluate import evaluate_classifier
 from unrolled.tasks.pooled import (
+    Reading,
     content_hash,
     each,
     frame_moments,
@@ -32,11 +33,12 @@ from unrolled.tasks.pooled import (
     make_job,
     read_as,
     replace_struct,
-    scale_frames,
     sources,
+    start_from,
     trunk,
     with_hashes,
 )
+from unrolled.tasks.words import hashes
 from unrolled.train.metrics import best_thresholds, label_metrics
 
 if TYPE_CHECKING:
@@ -100,16 +102,14 @@ def train(
     if given is not None:
         labels.encode(given)
     data = data or DataSpec(source=options.text, target=options.label)
-    data, vocabulary = read_as(source, data, options)
+    reading = read_as(source, data, options, run)
     weights = class_weights(options.class_weights, labels)
     how = LabelsSpec(
         several=options.multi_label, separator=options.label_separator, class_weights=weights
     )
-    plan = make_plan(
-        source, labels, vocabulary, options, training, replace_struct(data, labels=how)
-    )
-    plan = with_hashes(plan, given)
-    moments = None if vocabulary is not None else frame_moments(source)
+    reading = replace(reading, data=replace_struct(reading.data, labels=how))
+    plan = with_hashes(make_plan(source, labels, reading, options, training), given)
+    moments = None if reading.vocabulary is not None else frame_moments(source)
 
     def job(**hooks: Any) -> Any:
         return make_job(
@@ -118,7 +118,7 @@ def train(
             labels.encode,
             run,
             criterion=_criterion(plan, training.label_smoothing),
-            prepare=lambda model: scale_frames(model, moments),
+            prepare=lambda model: start_from(model, reading, moments),
             validate=_validation(plan, limited(validation, training)),
             **hooks,
         )
@@ -199,28 +199,24 @@ def _weight(name: str, text: str) -> float:
 def make_plan(
     source: Source,
     labels: Labels,
-    vocabulary: Vocabulary | None,
+    reading: Reading,
     options: ClassifyOptions,
     training: TrainSpec,
-    data: DataSpec,
 ) -> Plan:
     """Fix the network from options and data."""
     network = ClassifierSpec(
-        **trunk(options, data, vocabulary),
+        **trunk(options, reading),
         num_classes=len(labels.names),
         multi_label=options.multi_label,
     )
-    vocabularies: dict[str, Vocabulary | LabelVocabulary] = {"target": labels.names}
-    if vocabulary is not None:
-        vocabularies = {"source": vocabulary, **vocabularies}
     return Plan(
         task="classify",
         network=network,
-        data=data,
+        data=reading.data,
         training=training,
-        vocabularies=vocabularies,
-        data_hash=content_hash(source),
-        token_dropout=options.token_dropout if vocabulary is not None else 0.0,
+        vocabularies={**reading.vocabularies, "target": labels.names},
+        data_hash=":".join((*hashes(options.vectors), content_hash(source))),
+        token_dropout=options.token_dropout if reading.vocabulary is not None else 0.0,
     )
 
 

@@ -30,7 +30,7 @@ from unrolled.tasks import caption, classify, regress, tag, translate
 from unrolled.tasks.entries_in_time import FORECAST, TEXT
 from unrolled.tasks.entry import TaskEntry, by_inputs
 from unrolled.tasks.evaluate import Labelled, answers, evaluate_examples
-from unrolled.tasks.pooled import frames_spec, trunk
+from unrolled.tasks.pooled import Reading, frames_spec, trunk
 from unrolled.tasks.reading import reading
 from unrolled.tasks.tag_data import key_of, read_tagged
 from unrolled.tasks.translate import Pairs
@@ -97,7 +97,7 @@ def _tag_network(options: TagOptions, found: Vocabularies, data: Sequences) -> N
 
 def _trunk(options: PooledOptions, found: Vocabularies, data: Examples) -> dict[str, Any]:
     frames = msgspec.structs.replace(frames_spec(options), features=data.features)
-    return trunk(options, DataSpec(frames=frames), found.get("source"))
+    return trunk(options, Reading(DataSpec(frames=frames), found.get("source")))
 
 
 def _classify_network(options: Any, found: Vocabularies, data: Examples) -> NetworkSpec:

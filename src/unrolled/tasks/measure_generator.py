@@ -39,7 +39,8 @@ def frame_metrics(model: GeneratorModel, corpus: Corpus) -> dict[str, Any]:
     """Return -log p a frame in nats, summed over keys (Chung et al. 2014, section 4.1).
 
     `nats` counts every frame, the first from silence; `nats_after_first` all but the first of each
-    sequence, as Bai et al. 2018 count. Both are means over frames.
+    sequence, as Bai et al. 2018 count. Both are means over frames; `nats_by_sequence` is the mean
+    over sequences of each one's own mean, to which a short one adds as much as a long one.
     """
     losses = [frame_losses(model.network, model.frames(each)) for each in corpus.sequences]
     later = np.concatenate([each[1:] for each in losses])
@@ -47,6 +48,7 @@ def frame_metrics(model: GeneratorModel, corpus: Corpus) -> dict[str, Any]:
     return {
         "nats": float(every.mean()),
         "nats_after_first": float(later.mean()) if len(later) else math.nan,
+        "nats_by_sequence": float(np.mean([each.mean() for each in losses])),
         "count": len(losses),
         "steps": len(every),
     }

@@ -18,11 +18,13 @@ from unrolled.data.moments import Moments
 from unrolled.data.shards import Shards, Source, Whole, content_of
 from unrolled.data.split import split as split_keys
 from unrolled.data.tagging import pad_frames
-from unrolled.data.vocab import Vocabulary, suggest_tokens
+from unrolled.data.vectors import Vectors
+from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import PooledOptions, recurrent_spec, resolve_tokens
 from unrolled.spec import AttentionSpec, ClassifierSpec, RecurrentSpec, RegressorSpec
 from unrolled.tasks.base import Plan, Run, hide_tokens
+from unrolled.tasks.words import with_vectors, write_vectors
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -57,6 +59,20 @@ class Encoded:
         values, lengths = pad_frames(chosen) if frames else pad(chosen)
         ids = np.empty((len(index), 0), np.int64) if frames else values
         return PooledBatch(ids, lengths, index, values=values, targets=self.targets[index])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How inputs are read; of texts the vocabulary, and the vectors that embeddings begin from."""
+
+    data: DataSpec
+    vocabulary: Vocabulary | None = None
+    vectors: Vectors | None = None
+
+    @property
+    def vocabularies(self) -> dict[str, Vocabulary | LabelVocabulary]:
+        """Return the vocabulary of texts by its role, nothing for frames."""
+        return {} if self.vocabulary is None else {"source": self.vocabulary}
 
 
 def data_spec(options: PooledOptions, kind: str, **task: Any) -> DataSpec:
@@ -132,25 +148,30 @@ def frame_moments(source: Source) -> Moments:
     return found
 
 
-def read_as(
-    source: Source, data: DataSpec, options: PooledOptions
-) -> tuple[DataSpec, Vocabulary | None]:
+def read_as(source: Source, data: DataSpec, options: PooledOptions, run: Run) -> Reading:
     """Fix the reading of the data, and the vocabulary of texts."""
     first = source.load(0)
     if first.features:
+        if options.vectors:
+            raise ConfigError(f"vectors: {first.name} holds numbers; vectors are of words")
         frames = replace_struct(data.frames or frames_spec(options), features=first.features)
-        return replace_struct(data, frames=frames, max_length=options.max_length), None
+        return Reading(replace_struct(data, frames=frames, max_length=options.max_length))
     spec = VocabularySpec(
         tokens=resolve_tokens(options.tokens, suggest_tokens(first.inputs)),
         lowercase=options.lowercase,
         min_count=options.min_count,
         max_size=options.max_size,
     )
+    limit = options.max_length or TEXT_LENGTH
+    data = replace_struct(data, source_vocabulary=spec, max_length=limit)
+    if options.vectors:
+        if spec.tokens != "word":
+            raise ConfigError(f"vectors are of words, the texts' units are {spec.tokens!r}")
+        words = (word for part in each(source) for x in part.inputs for word in x.split())
+        return Reading(data, *with_vectors(options.vectors, words, spec, run))
     if spec.tokens == "bpe" and len(source) > 1:
         raise ConfigError("tokens 'bpe' reads all texts at once; give 'word' or 'char' for shards")
-    vocabulary = Vocabulary.build((x for part in each(source) for x in part.inputs), spec)
-    limit = options.max_length or TEXT_LENGTH
-    return replace_struct(data, source_vocabulary=spec, max_length=limit), vocabulary
+    return Reading(data, Vocabulary.build((x for part in each(source) for x in part.inputs), spec))
 
 
 def replace_struct(struct: Any, **changes: Any) -> Any:
@@ -158,15 +179,15 @@ def replace_struct(struct: Any, **changes: Any) -> Any:
     return msgspec.structs.replace(struct, **changes)
 
 
-def trunk(options: PooledOptions, data: DataSpec, vocabulary: Vocabulary | None) -> dict[str, Any]:
+def trunk(options: PooledOptions, reading: Reading) -> dict[str, Any]:
     """Return the fields that the classifier's and the regressor's network share."""
-    if vocabulary is None:
-        frames = data.frames or FramesSpec()
+    if reading.vocabulary is None:
+        frames = reading.data.frames or FramesSpec()
         sizes = {"frame_size": len(frames.features), "mask_missing": frames.mask_missing}
         width = len(frames.features) * (2 if frames.mask_missing else 1)
     else:
-        sizes = {"vocab_size": len(vocabulary), "embedding_size": options.embedding_size}
-        width = options.embedding_size
+        width = reading.vectors.size if reading.vectors else options.embedding_size
+        sizes = {"vocab_size": len(reading.vocabulary), "embedding_size": width}
     recurrent = recurrent_spec(options, input_size=width, layers=options.layers)
     return {
         **sizes,
@@ -339,14 +360,16 @@ def limited(examples: Examples, training: TrainSpec) -> Examples:
     return examples.take(np.random.default_rng(training.seed).permutation(len(examples))[:limit])
 
 
-def scale_frames(model: Any, moments: Moments | None) -> None:
-    """Write the frames' mean and scale into the model."""
+def start_from(model: Any, reading: Reading, moments: Moments | None) -> None:
+    """Write the frames' mean and scale, or the words' vectors, into the model."""
     import torch
 
     if moments is not None:
         with torch.no_grad():
             model.frames.mean.copy_(torch.from_numpy(moments.mean))
             model.frames.scale.copy_(torch.from_numpy(moments.scale))
+    if reading.vocabulary is not None and reading.vectors is not None:
+        write_vectors(model.embedding.weight, reading.vocabulary, reading.vectors)
 
 
 def with_hashes(plan: Plan, validation: Examples | None) -> Plan:

@@ -30,11 +30,12 @@ from unrolled.tasks.pooled import (
     make_job,
     read_as,
     replace_struct,
-    scale_frames,
     sources,
+    start_from,
     trunk,
     with_hashes,
 )
+from unrolled.tasks.words import hashes
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Score, Weights
@@ -66,26 +67,27 @@ def train(
     given = validation
     source, validation = sources(examples, validation, training)
     data = data or DataSpec(source=options.text, target=options.target)
-    data, vocabulary = read_as(source, data, options)
+    reading = read_as(source, data, options, run)
     moments = target_moments(source)
-    data = replace_struct(data, targets=_names(data, options, len(moments.mean)))
+    names = _names(reading.data, options, len(moments.mean))
+    data = replace_struct(reading.data, targets=names)
     for part in (validation, given):
         if part is not None and len(part) and len(part.targets[0]) != len(data.targets):
             raise DataError(
                 f"{part.name}: {len(part.targets[0])} targets, expected {len(data.targets)}"
             )
-    network = RegressorSpec(**trunk(options, data, vocabulary), num_targets=len(data.targets))
+    network = RegressorSpec(**trunk(options, reading), num_targets=len(data.targets))
     plan = Plan(
         task="regress",
         network=network,
         data=data,
         training=training,
-        vocabularies={} if vocabulary is None else {"source": vocabulary},
-        data_hash=f"{options.loss}:{content_hash(source)}",
-        token_dropout=options.token_dropout if vocabulary is not None else 0.0,
+        vocabularies=reading.vocabularies,
+        data_hash=":".join((options.loss, *hashes(options.vectors), content_hash(source))),
+        token_dropout=options.token_dropout if reading.vocabulary is not None else 0.0,
     )
     plan = with_hashes(plan, given)
-    frames = None if vocabulary is not None else frame_moments(source)
+    frames = None if reading.vocabulary is not None else frame_moments(source)
 
     def encode(found: Examples) -> NDArray[Any]:
         values = (np.stack(list(found.targets)) - moments.mean) / moments.scale
@@ -94,7 +96,7 @@ def train(
     def prepare(model: Any) -> None:
         import torch
 
-        scale_frames(model, frames)
+        start_from(model, reading, frames)
         with torch.no_grad():
             model.targets.mean.copy_(torch.from_numpy(moments.mean))
             model.targets.scale.copy_(torch.from_numpy(moments.scale))

@@ -34,8 +34,8 @@ from unrolled.tasks.tag_data import (
     start_from,
     tag_labels,
     tagging_spec,
-    word_vocabulary,
 )
+from unrolled.tasks.words import with_vectors
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -110,9 +110,14 @@ def make_plan(
         prepared = Prepared(scaling=frame_scaling(sequences))
     else:
         if options.embedding_size or options.vectors:
-            words, vectors = word_vocabulary(sequences, options, data.source_vocabulary, run)
-            prepared = Prepared(vectors)
-            vocabularies["source"] = words
+            words = [word for sentence in sequences.inputs for word in sentence]
+            spec = data.source_vocabulary
+            if options.vectors:
+                known, vectors = with_vectors(options.vectors, words, spec, run)
+                prepared = Prepared(vectors)
+            else:
+                known = Vocabulary.of_words(words, spec)
+            vocabularies["source"] = known
         if options.characters:
             spelled = VocabularySpec(tokens="char", max_size=options.max_size)
             every = (word for sentence in sequences.inputs for word in sentence)

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.config import TaggingSpec, VocabularySpec
+from unrolled.config import TaggingSpec
 from unrolled.data.schemes import detect, first_illegal, legal
 from unrolled.data.sequences import Sequences, read_sequences
-from unrolled.data.source import file_hash
 from unrolled.data.tagging import Corpus
-from unrolled.data.vectors import Vectors, read_vectors
+from unrolled.data.vectors import Vectors
 from unrolled.data.vocab import SPECIALS, LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import TagOptions
 from unrolled.spec import Scheme, TaggerSpec
 from unrolled.tasks.base import Plan, Run, hash_texts
+from unrolled.tasks.words import hashes, write_vectors
 
 # Above this share of sequences that break a scheme's rules, the tags are taken to be in another.
 TOLERATED = 0.05
@@ -102,29 +102,6 @@ def _keeps_to(
     return True
 
 
-def word_vocabulary(
-    sequences: Sequences, options: TagOptions, spec: VocabularySpec, run: Run
-) -> tuple[Vocabulary, Vectors | None]:
-    """Return the vocabulary of words and, where asked for, vectors; tells how many these cover."""
-    every = [word for sentence in sequences.inputs for word in sentence]
-    vocabulary = Vocabulary.of_words(every, spec)
-    if not options.vectors:
-        return vocabulary, None
-    known = vocabulary.units[len(SPECIALS) :]
-    room = max(0, spec.max_size - len(vocabulary))
-    vectors = read_vectors(options.vectors, known, further=room)
-    covered = sum(vectors.of_word(word) is not None for word in known)
-    if not covered:
-        raise DataError(f"{options.vectors}: holds none of the {len(known)} words of the data")
-    vocabulary = Vocabulary.of_words(every, spec, further=vectors.of)
-    run.notify(
-        f"{options.vectors}: {vectors.count} vectors of width {vectors.size}; {covered} of "
-        f"{len(known)} words of the data have one ({100 * covered / len(known):.1f} %), "
-        f"{len(vocabulary) - len(known) - len(SPECIALS)} further words are kept"
-    )
-    return vocabulary, vectors
-
-
 def frame_scaling(sequences: Sequences) -> tuple[Any, Any]:
     """Return mean and standard deviation of each feature; 1 where it is constant."""
     frames = np.concatenate(list(sequences.inputs)).astype(np.float64)
@@ -141,18 +118,10 @@ def start_from(model: Any, prepared: Prepared, plan: Plan) -> None:
             mean, scale = prepared.scaling
             model.frames.mean.copy_(torch.from_numpy(mean))
             model.frames.scale.copy_(torch.from_numpy(scale))
-        if prepared.vectors is None:
-            return
-        vocabulary, weight = plan.vocabularies["source"], model.embedding.weight
+    if prepared.vectors is not None:
+        vocabulary = plan.vocabularies["source"]
         assert isinstance(vocabulary, Vocabulary)
-        found = {
-            k: vector
-            for k, word in enumerate(vocabulary.units[len(SPECIALS) :], start=len(SPECIALS))
-            if (vector := prepared.vectors.of_word(word)) is not None
-        }
-        known = torch.from_numpy(np.stack(list(found.values())))
-        weight.mul_(known.std())
-        weight[list(found)] = known
+        write_vectors(model.embedding.weight, vocabulary, prepared.vectors)
 
 
 def hiding_rates(plan: Plan, corpus: Corpus) -> tuple[Any, Any]:
@@ -182,7 +151,7 @@ def _rates(share: float, rows: Sequence[Sequence[int]], size: int) -> Any:
 
 def data_hash(sequences: Sequences, options: TagOptions) -> str:
     """Return the SHA-256 of inputs, tags, intents and, where there is one, the vectors' file."""
-    vectors = [file_hash(options.vectors)] if options.vectors else []
+    vectors = list(hashes(options.vectors))
     tags = [" ".join(found) for found in sequences.tags]
     return hash_texts([_text(x) for x in sequences.inputs], tags, list(sequences.intents), vectors)
 

@@ -1,0 +1,60 @@
+"""Words, and the vectors that their embeddings may begin from: tag, classify and regress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from unrolled.config import VocabularySpec
+from unrolled.data.source import file_hash
+from unrolled.data.vectors import Vectors, read_vectors
+from unrolled.data.vocab import SPECIALS, Vocabulary
+from unrolled.errors import DataError
+from unrolled.tasks.base import Run
+
+
+def with_vectors(
+    path: str, words: Iterable[str], spec: VocabularySpec, run: Run
+) -> tuple[Vocabulary, Vectors]:
+    """Return the vocabulary of `words` and the vectors of the file at `path` that are of use.
+
+    Words that only the file has fill what places `spec.max_size` leaves. Tells how many words of
+    the data have a vector; DataError where none has.
+    """
+    every = list(words)
+    vocabulary = Vocabulary.of_words(every, spec)
+    known = vocabulary.units[len(SPECIALS) :]
+    room = max(0, spec.max_size - len(vocabulary))
+    vectors = read_vectors(path, known, further=room)
+    covered = sum(vectors.of_word(word) is not None for word in known)
+    if not covered:
+        raise DataError(f"{path}: holds none of the {len(known)} words of the data")
+    vocabulary = Vocabulary.of_words(every, spec, further=vectors.of)
+    run.notify(
+        f"{path}: {vectors.count} vectors of width {vectors.size}; {covered} of "
+        f"{len(known)} words of the data have one ({100 * covered / len(known):.1f} %), "
+        f"{len(vocabulary) - len(known) - len(SPECIALS)} further words are kept"
+    )
+    return vocabulary, vectors
+
+
+def write_vectors(weight: Any, vocabulary: Vocabulary, vectors: Vectors) -> None:
+    """Write vectors over an embedding's rows [V, E]; bring the other rows to their spread."""
+    import torch
+
+    found = {
+        k: vector
+        for k, word in enumerate(vocabulary.units[len(SPECIALS) :], start=len(SPECIALS))
+        if (vector := vectors.of_word(word)) is not None
+    }
+    known = torch.from_numpy(np.stack(list(found.values())))
+    with torch.no_grad():
+        weight.mul_(known.std())
+        weight[list(found)] = known
+
+
+def hashes(path: str) -> tuple[str, ...]:
+    """Return the SHA-256 of the vectors' file, of none where there is none."""
+    return (file_hash(path),) if path else ()
