@@ -232,6 +232,9 @@ def test_the_command_runs_keeps_and_reports(
     page = (docs / "capacity.md").read_text()
     assert page.startswith("# How much can a state hold?")
     assert "def judge(results: Results) -> Verdict:" in page
+    for marked in ("reasons", "numbers"):
+        _, part = page.split(f"<!-- {marked} -->")
+        assert part.split(f"<!-- end of {marked} -->")[0].strip()
     assert "(capacity.md)" in (docs / "index.md").read_text()
     assert (docs / "capacity-0.svg").read_text().startswith("<svg")
     assert (tmp_path / "report.html").exists()

@@ -96,7 +96,10 @@ def _inline(svg: str, title: str) -> str:
 
 
 def pages(findings: Sequence[Finding]) -> dict[str, bytes]:
-    """Return the files of the documentation: an index, and a page and figures an experiment."""
+    """Return the files of the documentation: an index, and a page and figures an experiment.
+
+    Comments mark the reasons of a verdict and the table of numbers, for pages that include them.
+    """
     files: dict[str, bytes] = {"index.md": _index(findings).encode()}
     for finding in findings:
         name = finding.experiment.name
@@ -104,7 +107,8 @@ def pages(findings: Sequence[Finding]) -> dict[str, bytes]:
         for k, plot in enumerate(finding.experiment.plots):
             picture = f"{name}-{k}.svg"
             files[picture] = draw(finding.results, plot).encode()
-            pictures.append(f"![{plot.title}]({picture})\n\n*{plot.title}. {plot.reading}*\n")
+            stop = "" if plot.title.endswith("?") else "."
+            pictures.append(f"![{plot.title}]({picture})\n\n*{plot.title}{stop} {plot.reading}*\n")
         files[f"{name}.md"] = _page(finding, pictures).encode()
     return files
 
@@ -134,26 +138,29 @@ def _index(findings: Sequence[Finding]) -> str:
 def _page(finding: Finding, pictures: Sequence[str]) -> str:
     experiment, verdict = finding.experiment, finding.verdict
     header, rows = table(finding)
+    numbers = (header, ["---"] * len(header), *rows)
     source = inspect.getsource(inspect.getmodule(experiment.run))  # type: ignore[arg-type]
     code = source[source.index("from __future__") :]
     lines = [
         f"# {experiment.title}\n",
         f"**Claim.** {experiment.claim}\n",
-        f"**Verdict: {verdict.answer}.** {verdict.words}\n",
+        f"**Verdict: {verdict.answer}.** {_marked('reasons', verdict.words)}\n",
         *pictures,
         "## What was run\n",
         _prose(experiment.text),
         f"{finding.effort}\n",
         "## The numbers\n",
-        "| " + " | ".join(header) + " |",
-        "| " + " | ".join("---" for _ in header) + " |",
-        *("| " + " | ".join(row) + " |" for row in rows),
+        _marked("numbers", "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in numbers) + "\n"),
         "\n## The experiment\n",
         "```python",
         code.rstrip(),
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _marked(name: str, text: str) -> str:
+    return f"<!-- {name} -->{text}<!-- end of {name} -->"
 
 
 def _prose(text: str) -> str:

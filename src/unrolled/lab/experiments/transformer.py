@@ -7,7 +7,7 @@ read text and name the next character. Three questions:
   again with as much processor time for the GRU as the Transformer took;
 * the cost of one more character when text comes in as a stream: a GRU has one state, a
   Transformer looks at all characters before. Its keys and values can be kept, which torch's
-  layers do not do; what is counted is the arithmetic of a step that keeps them, 24 d^2 + 4 t d
+  layers do not do; what is counted is the arithmetic of a step that keeps them, 12 d^2 + 2 t d
   multiply-adds a layer at place t;
 * what has to be kept: H numbers against 2 t d a layer.
 """
