@@ -179,6 +179,31 @@ def test_a_verdict_needs_its_evidence() -> None:
     assert judge(rows(0.1, 0.2, 0.3)).answer == "does not hold"
 
 
+def test_a_verdict_on_joined_directions_needs_both_halves_of_the_claim() -> None:
+    judge = EXPERIMENTS["directions"].judge
+
+    def rows(both: float, total: float) -> Results:
+        shares = {
+            ("first", "concat"): both,
+            ("first", "sum"): total,
+            ("first", "forward, wider"): 0.5,
+            ("last", "concat"): 0.9,
+            ("last", "sum"): 0.9,
+            ("last", "forward, wider"): 0.9,
+        }
+        return Results(
+            [
+                {"seed": s, "letter": end, "variant": v, "accuracy": share + 0.001 * s}
+                for s in range(3)
+                for (end, v), share in shares.items()
+            ]
+        )
+
+    assert judge(rows(0.9, 0.9)).answer == "holds"
+    assert judge(rows(0.9, 0.8)).answer == "depends"
+    assert judge(rows(0.5, 0.5)).answer == "does not hold"
+
+
 # Runs
 
 
@@ -190,14 +215,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> str:
     other = dataclasses.replace(experiment, quick=quick, full=full)
     monkeypatch.setitem(EXPERIMENTS, "capacity", other)
     monkeypatch.setattr(runner, "ProcessPoolExecutor", _Here)
-    monkeypatch.setattr(runner.os, "nice", lambda value: value)
     return "capacity"
 
 
 class _Here:
     """A pool of this process, where the small settings are."""
 
-    def __init__(self, workers: int, context: object) -> None:
+    def __init__(self, workers: int, context: object, **initialisation: object) -> None:
         assert 1 <= workers <= 2
 
     def __enter__(self) -> _Here:

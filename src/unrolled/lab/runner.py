@@ -42,7 +42,8 @@ def run(
     folder = folder_of(out, experiment, quick=quick)
     missing = [seed for seed in seeds if _read(folder, seed, experiment, quick=quick) is None]
     context = get_context("spawn")
-    with ProcessPoolExecutor(max(1, min(workers, len(missing))), context) as pool:
+    size = max(1, min(workers, len(missing)))
+    with ProcessPoolExecutor(size, context, initializer=os.nice, initargs=(5,)) as pool:
         waiting = {pool.submit(_seed, experiment.name, seed, quick): seed for seed in missing}
         for done in as_completed(waiting):
             seed, (rows, seconds) = waiting[done], done.result()
@@ -115,7 +116,6 @@ def _seed(name: str, seed: int, quick: bool) -> tuple[list[dict[str, Any]], floa
 
     torch.set_num_threads(1)
     set_num_threads(1)
-    os.nice(5)
     experiment = EXPERIMENTS[name]
     start = time.process_time()
     rows = experiment.run(seed, experiment.quick if quick else experiment.full)

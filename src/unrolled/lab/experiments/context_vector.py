@@ -110,7 +110,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings(("none", "additive", "dot", "general"), (2, 4, 7, 10), 8, 48, 500),
-    full=Settings(
-        ("none", "additive", "dot", "general", "concat"), (2, 5, 10, 15, 20), 16, 96, 2000
-    ),
+    full=Settings(("none", "additive", "dot", "general", "concat"), (2, 5, 10, 15), 16, 96, 1500),
 )

@@ -125,5 +125,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings((1, 2, 4), 64, 30, 250),
-    full=Settings((1, 2, 4, 6), 96, 60, 800),
+    full=Settings((1, 2, 4), 96, 60, 800),
 )

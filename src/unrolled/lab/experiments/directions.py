@@ -92,7 +92,7 @@ def _train(
 
 
 def judge(results: Results) -> Verdict:
-    """Both directions should help at the first letter and not at the last."""
+    """Both directions should help at the first letter and not at the last, and sum not be worse."""
 
     def gain(letter: str, this: str, that: str) -> Any:
         return results.difference("accuracy", {"variant": this}, {"variant": that}, letter=letter)
@@ -107,7 +107,8 @@ def judge(results: Results) -> Verdict:
         "of concat: "
         f"{joined['first']} and {joined['last']}, with fewer weights after it."
     )
-    if needed.low > 0 and useless.low <= 0.01:
+    worse = any(difference.high < 0 for difference in joined.values())
+    if needed.low > 0 and useless.low <= 0.01 and not worse:
         return Verdict("holds", words)
     return Verdict("depends" if needed.low > 0 else "does not hold", words)
 

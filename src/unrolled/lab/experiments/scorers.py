@@ -113,5 +113,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings((3, 8), 8, 48, (150, 300, 500)),
-    full=Settings((5, 15), 16, 96, (500, 1000, 2000)),
+    full=Settings((5, 12), 16, 96, (400, 800, 1600)),
 )

@@ -115,5 +115,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings((2, 6), 8, 48, 500),
-    full=Settings((2, 12), 16, 96, 2000),
+    full=Settings((2, 10), 16, 96, 1500),
 )

@@ -112,5 +112,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings((2, 7), (3, 6, 8), 8, 48, 400),
-    full=Settings((2, 12), (5, 9, 12, 15), 16, 96, 1500),
+    full=Settings((2, 10), (5, 8, 10, 13), 16, 96, 1200),
 )

@@ -183,5 +183,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings(shares=(0.03, 1.0), model=48, layers=2, steps=150),
-    full=Settings(shares=(0.03, 0.3, 1.0), model=64, layers=2, steps=800),
+    full=Settings(shares=(0.03, 0.3, 1.0), model=64, layers=2, steps=600),
 )
