@@ -124,7 +124,8 @@ def _lacking(subject: Subject) -> dict[str, str]:
     if subject.attention is None:
         lacks["attention"] = "this model has no attention over its input"
     if subject.differentiable is None:
-        lacks |= dict.fromkeys(("gradient", "integrated"), "this answer has no slope to follow")
+        why = "these parts are there or gone as a whole, so that there is no slope to follow"
+        lacks |= dict.fromkeys(("gradient", "integrated"), why)
     if subject.stack is None:
         why = "the parts of this input are no steps of a recurrent stack"
         lacks |= dict.fromkeys(("states", "memory"), why)

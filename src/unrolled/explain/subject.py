@@ -30,12 +30,14 @@ class Differentiable:
     """An answer's score as a differentiable function of what the recurrent stack reads.
 
     `x` [S, I] is what it reads, `baseline` [S, I] the same without information; `gradient` maps
-    [N, S, I] to scores [N] and their gradients [N, S, I], in evaluation mode.
+    [N, S, I] to scores [N] and their gradients [N, S, I], in evaluation mode. `note` says what is
+    differentiated where the score itself has no slope.
     """
 
     x: Array
     baseline: Array
     gradient: Callable[[Array], tuple[Array, Array]]
+    note: str = ""
 
 
 @dataclass(frozen=True)
