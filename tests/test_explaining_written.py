@@ -152,12 +152,9 @@ def test_every_method_explains_every_task(case, models) -> None:
     assert sum(by_method["timeshap"].values) == pytest.approx(
         found.score - found.score_of_nothing, abs=1e-3
     )
-    written = name in ("attributes", "regions", "vector")
-    assert (len(found.states) == 0) == written
-    assert (found.memory is None) == written
-    if not written:
-        assert len(found.memory.norms) == len(found.steps)
-        assert {len(row) for each in found.states for row in each.heat} == {len(found.steps)}
+    read = found.wrote if name in ("attributes", "regions", "vector") else found.steps
+    assert len(found.memory.norms) == len(found.memory.deletion) == len(read) > 0
+    assert {len(row) for each in found.states for row in each.heat} == {len(read)}
 
 
 def test_the_score_is_what_the_model_says(models) -> None:
@@ -330,8 +327,9 @@ def test_states_are_the_stacks_own(name: str, models) -> None:
     found = model.explain(x, "states").states[0]
     if found.state == "h":
         assert np.allclose(found.heat, y[0][subject.lead :, list(found.units)].T, atol=1e-6)
-    names, read = stack_of(model)[1](x)
+    names, read, start = stack_of(model)[1](x)
     assert len(names) == len(read)
+    assert start is None
 
 
 @pytest.mark.parametrize(
@@ -347,7 +345,6 @@ def test_states_are_the_stacks_own(name: str, models) -> None:
         ("mlp", told("mlp"), {"target": "covariates", "methods": "memory"}, ConfigError,
          "method 'memory': the parts of this input are no steps of a recurrent stack"),
         ("season", forecasting.frame("ab"), {}, DataError, "holds 2 series; expected one to exp"),
-        ("vector", [1.0] * 6, {"methods": "states"}, ConfigError, "no steps of a recurrent stack"),
         ("vector", [1.0] * 5, {}, DataError, "5 numbers, but the model reads 6"),
         ("regions", np.eye(3)[:2], {"target": "99"}, ConfigError, "expected a place in the text"),
         ("intent", "get", {"target": "intent:eet"}, ConfigError, "no intent 'eet'. Did you mean"),
@@ -356,10 +353,3 @@ def test_states_are_the_stacks_own(name: str, models) -> None:
 def test_what_can_be_asked_wrongly(name, x, choices, error, message, models) -> None:
     with pytest.raises(error, match=message):
         models[name].explain(x, **choices)
-
-
-def test_captions_have_no_stack_to_look_into(models) -> None:
-    from unrolled.errors import ModelError
-
-    with pytest.raises(ModelError, match="no recurrent stack reads the inputs of a Captioner"):
-        stack_of(models["vector"])

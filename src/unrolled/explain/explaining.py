@@ -94,6 +94,7 @@ def explain(
         name=subject.name,
         series=subject.series,
         either_way=subject.either_way,
+        wrote=() if subject.wrote is None else subject.wrote.steps,
     )
 
 
@@ -162,6 +163,9 @@ def _attributions(
 
 def _states(subject: Subject) -> tuple[LayerStates, ...]:
     assert subject.stack is not None
+    if subject.wrote is not None:
+        _, x, start = subject.wrote
+        return tuple(layer_states(each) for each in trace(subject.stack, x, start))
     found = trace(subject.stack, subject.whole)
     return tuple(layer_states(cut(each, subject.lead)) for each in found)
 

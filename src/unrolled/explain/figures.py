@@ -127,7 +127,7 @@ def states_figure(found: Explanation) -> Figure:
     """
     if not found.states:
         raise ConfigError("this explanation has no states to draw; ask for the method 'states'")
-    steps = len(found.steps)
+    steps = len(found.read)
     figure = _figure(3 + min(10.0, 0.3 * steps), 3.6 * len(found.states))
     rows = figure.subplots(len(found.states), 1, squeeze=False)[:, 0]
     for axes, each in zip(rows, found.states, strict=True):
@@ -137,7 +137,7 @@ def states_figure(found: Explanation) -> Figure:
         axes.set_ylabel("unit")
         axes.set_title(f"{each.state} of layer L{each.layer}, {each.direction}")
         if steps <= MOST_NAMED_STEPS:
-            names = [short(step) for step in found.steps]
+            names = [short(step) for step in found.read]
             axes.set_xticks(range(steps), names, fontfamily=_fonts(), rotation=60, ha="right")
         else:
             axes.set_xlabel("step")

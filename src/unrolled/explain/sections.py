@@ -56,6 +56,12 @@ MEMORY_READING = (
 )
 
 
+WROTE = (
+    "No recurrent part reads this input. What is looked into is the part that writes, over what it"
+    " read as it wrote: <s>, which begins the text, and then each unit that it had written."
+)
+
+
 def with_explanations(report: page.Report, found: Sequence[Explanation]) -> page.Report:
     """Return the report with the sections that the explanations have something for."""
     mattered = [each for each in found if each.attributions]
@@ -195,11 +201,15 @@ def _deleted(test: DeletionTest, found: Explanation) -> str:
     return page.figure(f"Deletion test, {quantity} by steps gone", picture, DELETION_READING)
 
 
+def _wrote(found: Explanation) -> str:
+    return page.paragraph(WROTE, kind="soft") if found.wrote else ""
+
+
 def _states(found: Explanation) -> str:
     rows = [row for each in found.states for row in _gate_rows(each)]
     header = ("Layer and gate", "Mean", "Closed (< 0.1)", "Open (> 0.9)", "Median time constant")
     table = page.table("Gates; shares are over steps and units", header, rows) if rows else ""
-    return table + "".join(_layer(found, each) for each in found.states)
+    return _wrote(found) + table + "".join(_layer(found, each) for each in found.states)
 
 
 def _gate_rows(each: LayerStates) -> list[tuple[str | float, ...]]:
@@ -228,10 +238,10 @@ def _layer(found: Explanation, each: LayerStates) -> str:
     grid = signed_grid(
         each.heat,
         names,
-        found.steps,
+        found.read,
         row_title="units",
         column_title="steps",
-        description=f"The {state} of {_named(each)} over {len(found.steps)} steps",
+        description=f"The {state} of {_named(each)} over {len(found.read)} steps",
     )
     reading = HEAT_READING.format(state=state, count=len(names), most=most)
     heat = page.figure(f"The {state} of {_named(each)} (no unit)", grid, reading, scrolls=True)
@@ -245,7 +255,7 @@ def _layer(found: Explanation, each: LayerStates) -> str:
         lines,
         x_title="step",
         y_title="mean activity, 0 to 1",
-        description=f"Mean activity of the gates of {_named(each)} over {len(found.steps)} steps",
+        description=f"Mean activity of the gates of {_named(each)} over {len(found.read)} steps",
     )
     gates = page.figure(f"Gates of {_named(each)}, from 0 to 1", chart, GATE_READING)
     return page.subheading(_named(each)) + page.beside(gates, heat)
@@ -261,13 +271,17 @@ def _remembered(found: Explanation) -> str:
         y_title="share of the largest, 0 to 1",
         description=f"Memory over {len(memory.norms)} lags. {memory.sentence}",
     )
+    names = [shown(step) if " " not in step.strip() else step for step in found.read]
     rows = [
-        (lag, norm, change)
-        for lag, (norm, change) in enumerate(zip(memory.norms, memory.deletion, strict=True))
+        (lag, name, norm, change)
+        for lag, (name, norm, change) in enumerate(
+            zip(reversed(names), memory.norms, memory.deletion, strict=True)
+        )
     ]
-    header = ("Lag", "Norm of d h_T / d x", f"Change of the {found.quantity}")
+    header = ("Lag", "Step", "Norm of d h_T / d x", f"Change of the {found.quantity}")
     return (
-        page.paragraph(f"{memory.sentence} The norms are {how}.")
+        _wrote(found)
+        + page.paragraph(f"{memory.sentence} The norms are {how}.")
         + page.figure("Memory by lag, as shares", chart, MEMORY_READING)
         + page.details("Every lag in numbers", page.table("Memory by lag", header, rows))
         + _lengths(memory)

@@ -18,7 +18,7 @@ from unrolled.data.panel import Panel
 from unrolled.data.windows import WindowBatch, base_of, base_places
 from unrolled.errors import DataError
 from unrolled.explain.gradients import slope_of, twin
-from unrolled.explain.subject import Array, Differentiable, How, Mask, Reader, Subject
+from unrolled.explain.subject import Array, Differentiable, How, Mask, Reader, Reading, Subject
 from unrolled.explain.subjects.places import place
 from unrolled.runtime.distributions import LEAST_MEAN
 from unrolled.runtime.forecaster import ForecasterNetwork
@@ -117,9 +117,9 @@ def _repeated(found: WindowBatch, rows: int) -> WindowBatch:
 def reader(model: ForecastModel) -> Reader:
     """Return the stack that reads windows, and what maps a series to its steps."""
 
-    def read(data: Any) -> tuple[tuple[str, ...], Array]:
+    def read(data: Any) -> Reading:
         window = _window(model, data, slice(None))
-        return window.stamps, _read(model.network, window.batch)[1]
+        return Reading(window.stamps, _read(model.network, window.batch)[1])
 
     return model.network.recurrent, read
 

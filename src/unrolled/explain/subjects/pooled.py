@@ -14,6 +14,7 @@ from unrolled.explain.subject import (
     How,
     Mask,
     Reader,
+    Reading,
     Subject,
     token_baseline,
     token_rows,
@@ -25,9 +26,9 @@ from unrolled.runtime.weights import log_softmax
 def reader(model: ClassifierModel | RegressorModel) -> Reader:
     """Return the stack that reads sequences, and what maps one to its steps and their vectors."""
 
-    def read(sequence: Any) -> tuple[tuple[str, ...], Array]:
+    def read(sequence: Any) -> Reading:
         row = np.asarray(model.encode(sequence))
-        return model.units(sequence), model.network.read(row)
+        return Reading(model.units(sequence), model.network.read(row))
 
     return model.network.recurrent, read
 

@@ -14,6 +14,7 @@ from unrolled.explain.subject import (
     How,
     Mask,
     Reader,
+    Reading,
     Subject,
     token_baseline,
     token_rows,
@@ -28,10 +29,10 @@ def reader(
 ) -> Reader:
     """Return the stack that reads texts, and what maps a text to its units and embeddings."""
 
-    def read(text: str) -> tuple[tuple[str, ...], Array]:
+    def read(text: str) -> Reading:
         ids = encode(text, model.source_vocabulary, model.config.data.max_length).ids[0]
         units = tuple(model.source_vocabulary.unit(k) for k in ids)
-        return units, model.network.source_embedding[ids]
+        return Reading(units, model.network.source_embedding[ids])
 
     return model.network.encoder, read
 
