@@ -150,6 +150,10 @@ def test_a_run_that_is_well_has_no_finding():
     config, log = planted(epochs=6, lr=0.01)
     assert diagnose(config, log) == []
     assert as_text([], [], watched=True) == "Nothing is beyond its threshold.\n"
+    said = as_text([], [], watched=True, log=log)
+    assert f"  {100 * log[-1]['clipped_share']:.0f} % of the steps were clipped\n" in said
+    assert "  recurrent layer 1 forward: " in said
+    assert "  largest radius " in said
 
 
 def test_vanishing_tells_the_lag_and_what_to_try():
@@ -268,6 +272,13 @@ def test_options_of_what_is_written_or_foretold_come_back():
         found = learned(Bench(ROWS[task], it.train, it.test), again, training)
         assert it.entry.network(again, found, it.train) == config.network, task
         assert {name: getattr(again, name) for name in given} == given
+        forgets = {
+            "name": "stack", "layer": 0, "direction": "forward",
+            "memory": [0.1**k for k in range(12)],
+        }  # fmt: skip
+        record = {"lr": 1e-3, "layers": [forgets], "gates": {}, "radius": {}, "update_ratio": {}}
+        (finding,) = diagnose(config, [{"epoch": 1, "train_loss": 1.0, "flow": record}])
+        assert finding.name == "vanishing gradients", task
 
 
 # The command

@@ -59,10 +59,9 @@ def bound(name: str) -> float:
 
 
 def recurrent_of(config: ModelConfig) -> RecurrentSpec:
-    """Return the stack that reads the input: an encoder, or the network's only one."""
-    found = getattr(config.network, "encoder", None) or getattr(config.network, "recurrent", None)
-    assert isinstance(found, RecurrentSpec)
-    return found
+    """Return the stack that reads the input, or, of a captioner, the one that writes."""
+    stacks = (getattr(config.network, name, None) for name in ("encoder", "recurrent", "decoder"))
+    return next(each for each in stacks if isinstance(each, RecurrentSpec))
 
 
 def diagnose(config: ModelConfig, log: Sequence[Record]) -> list[Finding]:
