@@ -14,6 +14,7 @@ from unrolled.explain.classes import frames_panel, with_classes
 from unrolled.explain.curves import RATES, finite, learning_curves
 from unrolled.explain.flow import flow_section
 from unrolled.explain.labels import join, shown
+from unrolled.explain.readings import ALIGNMENT_READING
 from unrolled.explain.results import Explanation
 from unrolled.explain.sections import with_explanations
 
@@ -61,10 +62,6 @@ WIDE_FROM = 13
 CAVEAT = (
     "Attention shows where the model looked, which is not always why it decided (Jain and Wallace"
     " 2019)."
-)
-ALIGNMENT_READING = (
-    "A row is a {target_unit} that was written; its weights over the {source_unit}s that were read"
-    " sum to 1. The stronger the colour, the more it looked there; the frame marks the most."
 )
 TEXT_READING = (
     "The stronger the shading of a {unit}, the more it weighed in the answer; the strongest has a"

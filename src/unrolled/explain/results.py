@@ -107,6 +107,10 @@ class LayerStates(Struct, frozen=True, kw_only=True):
     heat: tuple[Numbers, ...]
     state: Literal["h", "c"]
 
+    def name_of(self, unit: int) -> str:
+        """Return what a unit is called, as `--unit` takes it: `"L0:17"`, backward `"L0r:17"`."""
+        return f"L{self.layer}{'r' if self.direction == 'backward' else ''}:{unit}"
+
 
 class Memory(Struct, frozen=True, kw_only=True):
     """How long the stack remembers: the norm of d h_T / d x_(T - lag), from lag 0.

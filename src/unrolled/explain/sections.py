@@ -9,6 +9,15 @@ import numpy as np
 from unrolled.explain import page, svg
 from unrolled.explain.grids import signed_grid
 from unrolled.explain.labels import join, shown
+from unrolled.explain.readings import (
+    DELETION_READING,
+    GATE_READING,
+    HEAT_READING,
+    MEMORY_READING,
+    SERIES_READING,
+    TEXT_READING,
+    WORDS_READING,
+)
 from unrolled.explain.results import Attribution, DeletionTest, Explanation, LayerStates, Memory
 from unrolled.explain.svg import Series
 
@@ -20,39 +29,15 @@ TEST = (
     " ranks highest first, and lets the model answer again. A method to trust makes the answer fall"
     " sooner than random orders do."
 )
-TEXT_READING = (
-    "{what} The stronger the shading, the larger; underlined parts speak against the answer. The"
-    " largest is {most:.3g} ({unit})."
-)
-SERIES_READING = "{what} Upwards speaks for the answer, downwards against it."
-DELETION_READING = (
-    "The further a line rises, the more the answer lost. 90 % of random orders lie in the grey"
-    " area; 'highest' should keep to its upper edge or above, 'lowest' to its lower edge."
-)
-WORDS_READING = (
-    "A row is a unit that was written, those before it given; a column is a part of the input. The"
-    " stronger the colour, the more the unit's log-probability moves when that part alone is gone:"
-    " one colour where it falls, the other where it rises. The most is {most:.3g}."
-)
 CAPTION = "Mean {move} of the {unit} as steps go, and the verdict of each method's test"
 GATES = (
     "Gates are numbers from 0 (closed) to 1 (open). The forget gate of an LSTM and the update gate"
     " of a GRU say how much of the last state is kept; a unit's time constant is after how many"
     " steps what it holds has faded to 1/e."
 )
-GATE_READING = "The mean over all units of each gate, step by step: 1 is open, 0 closed."
-HEAT_READING = (
-    "A row is a unit, named as --unit takes it, a column a step; the stronger the colour, the"
-    " further its {state} is from 0, and the two colours tell the sign. These are the {count}"
-    " units that vary most; the largest is {most:.2f} from 0."
-)
 MEMORY = (
     "How much the last state still depends on a step that lies some lag back, whatever the answer"
     " makes of it, and beside it how far the answer moves when that step is gone."
-)
-MEMORY_READING = (
-    "'gradient' is the norm of the last state's derivative by the step's input, 'answer' the change"
-    " of the score without the step, each as a share of its own largest."
 )
 
 
@@ -144,7 +129,9 @@ def _method(found: Explanation, each: Attribution) -> str:
     title = f"{each.title} [{each.unit.partition(' [')[2].rstrip(']') or each.unit}]"
     if len(found.steps) <= MOST_READ and not found.series:
         most = max(map(abs, each.values))
-        reading = TEXT_READING.format(what=each.reading, most=most, unit=each.unit)
+        reading = TEXT_READING[found.either_way].format(
+            what=each.reading, most=most, unit=each.unit
+        )
         picture = page.figure(title, page.signed_text(found.steps, each.values), reading)
     else:
         points = tuple((float(t + 1), value) for t, value in enumerate(each.values))
@@ -154,7 +141,9 @@ def _method(found: Explanation, each: Attribution) -> str:
             y_title=each.unit,
             description=f"{each.title} of {len(points)} steps. {each.deletion.sentence}",
         )
-        picture = page.figure(title, drawn, SERIES_READING.format(what=each.reading))
+        picture = page.figure(
+            title, drawn, SERIES_READING[found.either_way].format(what=each.reading)
+        )
     details = ""
     if each.details:
         named = [(name.replace("_", " "), value) for name, value in each.details.items()]
@@ -232,8 +221,7 @@ def _named(each: LayerStates) -> str:
 
 def _layer(found: Explanation, each: LayerStates) -> str:
     state = "cell state" if each.state == "c" else "state"
-    way = "r" if each.direction == "backward" else ""
-    names = [f"L{each.layer}{way}:{unit}" for unit in each.units]
+    names = [each.name_of(unit) for unit in each.units]
     most = max((abs(v) for row in each.heat for v in row), default=0.0)
     grid = signed_grid(
         each.heat,
@@ -243,8 +231,8 @@ def _layer(found: Explanation, each: LayerStates) -> str:
         column_title="steps",
         description=f"The {state} of {_named(each)} over {len(found.read)} steps",
     )
-    reading = HEAT_READING.format(state=state, count=len(names), most=most)
-    heat = page.figure(f"The {state} of {_named(each)} (no unit)", grid, reading, scrolls=True)
+    reading = f"{HEAT_READING} The largest is {most:.2f} from 0."
+    heat = page.figure(f"The {state} of {_named(each)}", grid, reading, scrolls=True)
     if not each.gates:
         return page.subheading(_named(each)) + heat
     lines = [
