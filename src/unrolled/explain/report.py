@@ -100,9 +100,8 @@ def translation_report(
         for k, e in enumerate(examples, start=1)
     ]
     report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
-    if examples:
-        report = report.add("Examples", body + page.articles(panels))
-    return _with_extra(with_explanations(report, explanations), extra_sections).html()
+    answers = ("Examples", body + page.articles(panels)) if examples else None
+    return _with_extra(with_explanations(report, explanations, answers), extra_sections).html()
 
 
 def classification_report(
@@ -126,10 +125,11 @@ def classification_report(
     panels = [(_verdict(e), _attended(k, e, unit), False) for k, e in enumerate(examples, start=1)]
     report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
     report = with_classes(report, metrics)
+    answers = None
     if examples:
         heading = "Sequences" if "frames" in examples[0] else "Texts"
-        report = report.add(heading, page.paragraph(CAVEAT, kind="soft") + page.articles(panels))
-    return _with_extra(with_explanations(report, explanations), extra_sections).html()
+        answers = heading, page.paragraph(CAVEAT, kind="soft") + page.articles(panels)
+    return _with_extra(with_explanations(report, explanations, answers), extra_sections).html()
 
 
 def write_report(path: str | Path, html: str) -> None:

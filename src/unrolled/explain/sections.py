@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,8 +38,9 @@ GATES = (
     " steps what it holds has faded to 1/e."
 )
 MEMORY = (
-    "How much the last state still depends on a step that lies some lag back, whatever the answer"
-    " makes of it, and beside it how far the answer moves when that step is gone."
+    "How much the last state still depends on a step that lies some lag back (the norm of its"
+    " derivative), whatever the answer makes of it, and beside it how far the answer moves when"
+    " that step is gone. A lag counts steps back from the last one read."
 )
 
 
@@ -47,8 +50,21 @@ WROTE = (
 )
 
 
-def with_explanations(report: page.Report, found: Sequence[Explanation]) -> page.Report:
-    """Return the report with the sections that the explanations have something for."""
+def with_explanations(
+    report: page.Report, found: Sequence[Explanation], answers: tuple[str, str] | None = None
+) -> page.Report:
+    """Return the report with its answers and the sections that explanations have something for.
+
+    `answers` is a heading and HTML. Who asks why an answer is as it is reads that first: where
+    there are explanations, they and the answers come before what `report` holds.
+    """
+    first = page.Report("", "") if answers is None else page.Report("", "").add(*answers)
+    explained = _explained(first, found)
+    parts = (explained.sections, report.sections)
+    return replace(report, sections=sum(parts if found else reversed(parts), ()))
+
+
+def _explained(report: page.Report, found: Sequence[Explanation]) -> page.Report:
     mattered = [each for each in found if each.attributions]
     if mattered:
         body = page.paragraph(TEST) + _panels(mattered, _attributed)
@@ -75,9 +91,9 @@ def _heading(found: Explanation) -> str:
 def _attributed(found: Explanation) -> str:
     gone = "removed" if found.how == "remove" else "replaced by what says nothing"
     said = (
-        f"Explained: {found.answer}. Its {found.quantity} is {found.score:.4g} given all"
-        f" {len(found.steps)} parts of the input, and {found.score_of_nothing:.4g} given none."
-        f" Tested parts are {gone}."
+        f"Explained: {found.answer}. Its {found.quantity} is {_score(found, found.score)} given all"
+        f" {len(found.steps)} parts of the input, and {_score(found, found.score_of_nothing)} given"
+        f" none. Tested parts are {gone}."
     )
     rows = [_row(found, each) for each in found.attributions]
     header = ("Method", "Here", "Highest gone", "Random gone", "Ranks highest")
@@ -88,6 +104,15 @@ def _attributed(found: Explanation) -> str:
         + _by_word(found)
         + "".join(parts)
     )
+
+
+def _score(found: Explanation, score: float) -> str:
+    """Return a score, of a log-probability with the probability that it is."""
+    if not found.quantity.startswith("log-probability"):
+        return f"{score:.4g}"
+    share = math.exp(min(score, 0.0))
+    said = page.percent(share, 1) if share >= 0.001 else f"{share:.1g}"
+    return f"{score:.4g} (a probability of {said})"
 
 
 def _by_word(found: Explanation) -> str:
@@ -119,9 +144,15 @@ def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
     assert each.deletion is not None
     size = np.abs(each.values) if found.either_way else np.array(each.values)
     order = np.argsort(-size, kind="stable")[:MOST_NAMED]
-    named = ", ".join(f"{_step(found, t)}\u00a0({t + 1})" for t in order)
+    named = ", ".join(_named_step(found, t) for t in order)
     test = each.deletion
     return each.title, test.verdict, round(test.area_top, 3), round(test.area_random, 3), named
+
+
+def _named_step(found: Explanation, t: int) -> str:
+    """Return a step's name and place, which are one where steps are only numbered."""
+    step = _step(found, t)
+    return step if step == str(t + 1) else f"{step}\u00a0({t + 1})"
 
 
 def _method(found: Explanation, each: Attribution) -> str:
@@ -270,9 +301,11 @@ def _remembered(found: Explanation) -> str:
     return (
         _wrote(found)
         + page.paragraph(f"{memory.sentence} The norms are {how}.")
-        + page.figure("Memory by lag, as shares", chart, MEMORY_READING)
-        + page.details("Every lag in numbers", page.table("Memory by lag", header, rows))
-        + _lengths(memory)
+        + page.beside(
+            page.figure("Memory by lag, as shares", chart, MEMORY_READING),
+            _lengths(memory)
+            + page.details("Every lag in numbers", page.table("Memory by lag", header, rows)),
+        )
     )
 
 

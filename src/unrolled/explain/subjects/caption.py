@@ -88,7 +88,7 @@ def subject(model: CaptionerModel, thing: Any, target: str | None) -> Subject:
     wrote = written_of(network, source, known[:end], written[: end - 1])
     return Subject(
         steps=steps,
-        answer=f"text {text}" if at is None else f"{written[at]} in {text}",
+        answer=f"the text {text!r}" if at is None else f"{written[at]!r} in {text!r}",
         quantity="log-probability [nats]",
         removable=not vector and not network.spec.positions,
         score=score,

@@ -86,7 +86,9 @@ def subject(model: TranslatorModel, text: str, target: str | None) -> Subject:
     text_of = model.target_vocabulary.decode(found.tokens)
     return Subject(
         steps=tuple(model.source_vocabulary.unit(k) for k in ids),
-        answer=f"answer {text_of}" if chosen is None else f"{written[chosen]} in {text_of}",
+        answer=f"the answer {text_of!r}"
+        if chosen is None
+        else f"{written[chosen]!r} in {text_of!r}",
         quantity="log-probability [nats]",
         removable=True,
         score=score,
