@@ -51,7 +51,8 @@ svg text { fill: var(--ink); font-size: 13px; } svg.chart { width: 100%; height:
 svg.plot { width: 100%; height: auto; min-width: 34rem; max-width: 60rem; }
 svg .axis, svg .tick { fill: var(--soft); font-size: 12px; }
 svg .on, svg .in { font-size: 11px; } svg .on { fill: var(--on); } svg .in { fill: var(--in); }
-svg.grid { max-width: 100%; height: auto; } svg.grid rect { stroke: var(--rule); }
+svg.grid { max-width: 100%; height: auto; }
+.scroll svg.grid { max-width: max(100%, 60rem); } svg.grid rect { stroke: var(--rule); }
 svg.grid rect.peak { stroke: var(--ink); stroke-width: 2; }
 svg .rule { stroke: var(--rule); } svg .mark { stroke: var(--soft); stroke-dasharray: 3 4; }
 .line { fill: none; stroke-width: 2.2; } .dot { stroke: var(--page); }

@@ -31,7 +31,10 @@ TEST = (
     " ranks highest first, and lets the model answer again. A method to trust makes the answer fall"
     " sooner than random orders do."
 )
-CAPTION = "Mean {move} of the {unit} as steps go, and the verdict of each method's test"
+CAPTION = (
+    "Mean {move} of the {unit} as steps go: those that a method ranks highest, those that it ranks"
+    " lowest; of random ones it is {random:.3g}"
+)
 GATES = (
     "Gates are numbers from 0 (closed) to 1 (open). The forget gate of an LSTM and the update gate"
     " of a GRU say how much of the last state is kept; a unit's time constant is after how many"
@@ -96,13 +99,13 @@ def _attributed(found: Explanation) -> str:
         f" none. Tested parts are {gone}."
     )
     rows = [_row(found, each) for each in found.attributions]
-    header = ("Method", "Here", "Highest gone", "Random gone", "Ranks highest")
+    header = ("Method", "Verdict", "Highest gone", "Lowest gone", "Ranks highest")
+    test = found.attributions[0].deletion
+    assert test is not None
+    caption = CAPTION.format(move=_move(found), unit=found.quantity, random=test.area_random)
     parts = [_method(found, each) for each in found.attributions]
     return (
-        page.paragraph(said)
-        + page.table(CAPTION.format(move=_move(found), unit=found.quantity), header, rows)
-        + _by_word(found)
-        + "".join(parts)
+        page.paragraph(said) + page.table(caption, header, rows) + _by_word(found) + "".join(parts)
     )
 
 
@@ -146,13 +149,15 @@ def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
     order = np.argsort(-size, kind="stable")[:MOST_NAMED]
     named = ", ".join(_named_step(found, t) for t in order)
     test = each.deletion
-    return each.title, test.verdict, round(test.area_top, 3), round(test.area_random, 3), named
+    return each.title, test.verdict, round(test.area_top, 3), round(test.area_bottom, 3), named
 
 
 def _named_step(found: Explanation, t: int) -> str:
     """Return a step's name and place, which are one where steps are only numbered."""
     step = _step(found, t)
-    return step if step == str(t + 1) else f"{step}\u00a0({t + 1})"
+    # Stamps stay on one line.
+    whole = step.replace("-", "\u2011").replace(" ", "\u00a0") if found.series else step
+    return step if step == str(t + 1) else f"{whole}\u00a0({t + 1})"
 
 
 def _method(found: Explanation, each: Attribution) -> str:

@@ -164,7 +164,8 @@ def line_chart(
     # What lies below 0 by a hair does not move the axis.
     level = min(ys) >= -HAIR * max(ys)
     ticks = _ticks(max(ys)) if level else round_ticks([0.0, *ys])
-    frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0])
+    widest = max(width(f"{tick:g}") for tick in ticks)
+    frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0], left=max(46.0, widest * FONT + 10))
     parts = _axes(frame, ticks, x_title, y_title, x_ticks)
     if band:
         edge = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]

@@ -99,6 +99,8 @@ def subject(model: ClassifierModel | RegressorModel, sequence: Any, target: str 
         read=read,
         differentiable=slope,
         attention=None if weights is None else weights[0],
+        name=f"{len(row)} steps" if model.reads_frames else "",
+        series=model.reads_frames,
         either_way=not classes,
     )
 

@@ -85,6 +85,8 @@ def subject(model: TaggerModel, sequence: Any, target: str | None) -> Subject:
         stack=network.recurrent,
         read=read,
         differentiable=slope,
+        name=f"{len(units)} steps" if model.reads_frames else "",
+        series=model.reads_frames,
     )
 
 
