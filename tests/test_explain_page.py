@@ -231,6 +231,12 @@ def test_what_the_page_says(written) -> None:
     assert "completeness gap" in said
 
 
+def test_numbered_parts_stand_apart(written) -> None:
+    assert 'title="1: ' in written["caption"].read_text()
+    assert "</span> <span" in written["caption"].read_text()
+    assert " 1 2 3 Attention" in words(written["caption"].read_text())
+
+
 def test_the_answer_and_why_come_before_how_the_model_was_trained(written) -> None:
     found = Page(written["classify"].read_text())
     links = [link["href"] for link in found.named("a")]

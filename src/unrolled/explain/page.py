@@ -219,11 +219,15 @@ def marked_text(tokens: Sequence[str], weights: Sequence[float]) -> str:
     return f'<p class="read" dir="auto">{"".join(spans)}</p>'
 
 
-def signed_text(tokens: Sequence[str], values: Sequence[float]) -> str:
-    """Return a text with tokens shaded by value, the largest fully; below 0 underlined as well."""
+def signed_text(tokens: Sequence[str], values: Sequence[float], *, apart: bool = False) -> str:
+    """Return a text with tokens shaded by value, the largest fully; below 0 underlined as well.
+
+    `apart` puts a space between all tokens, also where they are single characters.
+    """
     most = max(map(abs, values), default=0.0) or 1.0
     spans = []
-    for token, piece, value in zip(tokens, join(tokens), values, strict=True):
+    pieces = [f" {t}" if k else t for k, t in enumerate(tokens)] if apart else join(tokens)
+    for token, piece, value in zip(tokens, pieces, values, strict=True):
         share = abs(value) / most
         kinds = [
             name for name, holds in (("strong", share >= STRONG), ("minus", value < 0)) if holds

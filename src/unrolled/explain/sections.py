@@ -168,7 +168,7 @@ def _method(found: Explanation, each: Attribution) -> str:
         reading = TEXT_READING[found.either_way].format(
             what=each.reading, most=most, unit=each.unit
         )
-        picture = page.figure(title, page.signed_text(found.steps, each.values), reading)
+        picture = page.figure(title, _shaded(found, each), reading)
     else:
         points = tuple((float(t + 1), value) for t, value in enumerate(each.values))
         drawn = svg.line_chart(
@@ -192,6 +192,11 @@ def _method(found: Explanation, each: Attribution) -> str:
     )
     test = page.paragraph(each.deletion.sentence) + _deleted(each.deletion, found)
     return page.subheading(each.title) + page.beside(picture + details + numbers, test)
+
+
+def _shaded(found: Explanation, each: Attribution) -> str:
+    """Return the steps shaded by value; those of an input with a name are no running text."""
+    return page.signed_text(found.steps, each.values, apart=bool(found.name))
 
 
 def _step(found: Explanation, t: int) -> str:
