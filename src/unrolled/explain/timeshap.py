@@ -53,7 +53,8 @@ def timeshap(
         title="TimeSHAP",
         unit=subject.quantity,
         values=numbers(each),
-        reading=f"The score's mean gain when this step joins others (Shapley value).{_said(steps, cut)}",
+        reading="The score's mean gain when this step joins others (Shapley value)."
+        + _said(steps, cut),
         details={
             "pruning_index": float(cut),
             "lump": float(values[0]) if cut else 0.0,
