@@ -120,6 +120,17 @@ def test_a_planted_fault_is_found(name):
     assert any(character.isdigit() for character in finding.words)
 
 
+@pytest.mark.parametrize("lr", [1e-8, 1e-6, 1.0])
+def test_a_new_learning_rate_aims_at_steps_of_the_usual_size(lr):
+    config, log = planted(lr=lr, schedule="constant")
+    (finding,) = [f for f in diagnose(config, log) if f.name.startswith("learning rate too")]
+    ratio = finding.evidence["median_update_ratio"]
+    near, nearest = (each.changes["lr"] / lr * ratio for each in finding.advice)
+    usual = THRESHOLDS["update_usual"][0]
+    assert usual / 3.2 <= nearest <= usual * 3.2
+    assert abs(np.log10(near / usual)) <= 1.5
+
+
 def test_overfitting_is_found():
     """Labels by a coin: what is learned by heart helps no one."""
     draw = random.Random(1)
@@ -178,8 +189,8 @@ def test_every_threshold_is_used_and_explained():
 
 
 def remedy(words, helped, quality=0.5):
-    return Remedy(words=words, changes={}, quality=quality, deviation=0.01, memory=4.0, longest=9,
-                  clipped_share=0.0, helped=helped)  # fmt: skip
+    return Remedy(words=words, changes={}, metric="log_loss", quality=quality, deviation=0.01,
+                  memory=4.0, longest=9, clipped_share=0.0, helped=helped)  # fmt: skip
 
 
 def test_verdicts_say_what_was_tested():
@@ -188,8 +199,8 @@ def test_verdicts_say_what_was_tested():
     assert verdict(advice, []) == "not tested"
     assert verdict(Advice(words="x"), []) == "not tested, no option of a short run"
     said = verdict(advice, [base, remedy("a GRU", True)])
-    assert said.startswith("tested, helped: 0.5000 ± 0.0100, a tenth of the gradient is left until")
-    assert said.endswith("as it was 0.4000 ± 0.0100")
+    assert said.startswith("tested, helped: log loss 0.5000 ± 0.0100, a tenth of the gradient is")
+    assert said.endswith("as it was log loss 0.4000 ± 0.0100")
     assert "did harm" in verdict(advice, [base, remedy("a GRU", False)])
     assert "no difference beyond noise" in verdict(advice, [base, remedy("a GRU", None)])
     alone = msgspec.structs.replace(remedy("a GRU", None), deviation=None, memory=None)

@@ -73,7 +73,7 @@ def verdict(advice: Advice, tried: Sequence[Remedy]) -> str:
 
 def _quality(remedy: Remedy) -> str:
     spread = "" if remedy.deviation is None else f" ± {remedy.deviation:.4f}"
-    return f"{remedy.quality:.4f}{spread}"
+    return f"{remedy.metric.replace('_', ' ')} {remedy.quality:.4f}{spread}"
 
 
 def _memory(remedy: Remedy) -> str:

@@ -92,7 +92,7 @@ def subject(model: ClassifierModel | RegressorModel, sequence: Any, target: str 
     return Subject(
         steps=model.units(sequence),
         answer=f"label {names[index]}" if classes else f"value of {names[index]}",
-        quantity="log-probability [nats]" if classes else "value [unit of the target]",
+        quantity="log-probability [nats]" if classes else f"value [unit of {names[index]}]",
         removable=not model.reads_frames,
         score=score,
         stack=network.recurrent,
