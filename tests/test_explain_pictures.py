@@ -218,6 +218,28 @@ def test_a_legend_of_many_names_stays_inside_the_chart() -> None:
     assert ends[-1] <= svg.CHART_WIDTH
 
 
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 1.25e6, 3e12])
+def test_ticks_are_named_as_people_write_and_have_room(size: float) -> None:
+    from unrolled.explain.timeplot import time_plot
+
+    lines = [svg.Series("y", ((1.0, -size), (2.0, size)))]
+    pictures = (
+        svg.line_chart(lines, x_title="x", y_title="y", description="d"),
+        time_plot([-size, size], [size], stamps=["a", "b", "c"], y_title="y", description="d"),
+    )
+    for picture in pictures:
+        ends = [
+            t for t in drawn(picture, "text") if t["text-anchor"] == "end" and "dominant" in str(t)
+        ]
+        assert len(ends) >= 3
+        names = re.findall(r'text-anchor="end" dominant-baseline="central">([^<]*)<', picture)
+        for tick, name in zip(ends, names, strict=True):
+            assert float(tick["x"] or 0) >= labels.width(name) * 12
+    assert [svg.named(v) for v in (0.0, 0.25, -1.25e6, 0.1 + 0.2, 3e12)] == [
+        "0", "0.25", "-1,250,000", "0.3", "3e+12",
+    ]  # fmt: skip
+
+
 def test_losses_below_zero_stay_inside_their_chart():
     html = curves.learning_curves([{"train_loss": 1.0}, {"train_loss": -0.6}])
     assert ">-1</text>" in html
