@@ -17,7 +17,7 @@ from unrolled import artifact, cli
 from unrolled.config import DataSpec
 from unrolled.data.examples import Examples
 from unrolled.errors import ConfigError
-from unrolled.explain.diagnosis import as_text, verdict
+from unrolled.explain.diagnosis import as_text, diagnosis_report, verdict
 from unrolled.explain.doctor import THRESHOLDS, Advice, diagnose
 from unrolled.tasks import classify, tag, translate
 from unrolled.tasks.base import Run
@@ -165,6 +165,9 @@ def test_a_run_that_is_well_has_no_finding():
     assert f"  {100 * log[-1]['clipped_share']:.0f} % of the steps were clipped\n" in said
     assert "  recurrent layer 1 forward: " in said
     assert "  largest radius " in said
+    html = diagnosis_report("well", [], [], log, watched=True)
+    assert "What was looked at" in html
+    assert "<li>largest radius " in html
 
 
 def test_vanishing_tells_the_lag_and_what_to_try():

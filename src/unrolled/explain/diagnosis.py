@@ -105,6 +105,10 @@ def diagnosis_report(
     ]
     if panels:
         report = report.add("Findings", page.articles(panels))
+    seen = measured(log)
+    if not findings and seen:
+        body = page.paragraph(seen[0]) + page.bullets([line.strip() for line in seen[1:]])
+        report = report.add("What was looked at", body)
     if tried:
         rows = [
             (r.words, _quality(r), _memory(r), f"{100 * r.clipped_share:.0f} %", _helped(r, tried))
