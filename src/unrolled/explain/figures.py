@@ -118,7 +118,7 @@ def words_figure(found: Explanation) -> Figure:
         raise ConfigError("this explanation has no written units; ask for the method 'occlusion'")
     values, written = found.words.values, found.words.written
     wide = 3 + min(10.0, 0.36 * len(found.steps))
-    figure = _figure(wide, 2.2 + min(14.0, 0.3 * len(written)))
+    figure = _figure(wide, max(4.0, 2.2 + min(14.0, 0.3 * len(written))))
     axes = figure.subplots()
     most = _draw_signed(figure, axes, values, "fall of the log-probability [nats]")
     _name_steps(axes, found.steps, range(len(found.steps)))
