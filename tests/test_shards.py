@@ -15,7 +15,7 @@ import pytest
 import signals
 import tiny
 from commands import Command
-from test_train_loop import Watch, at, same_run, stopped
+from training_runs import Watch, at, same_run, stopped
 from unrolled.config import DataSpec, FramesSpec
 from unrolled.data.examples import Examples, read_examples
 from unrolled.data.shards import Shards, shard_paths

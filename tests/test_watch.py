@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from stacks import random
-from test_train_loop import SETTINGS, at, log, same_run, stopped
+from training_runs import SETTINGS, at, log, same_run, stopped
 from unrolled import cli, nn
 from unrolled.errors import ConfigError, ModelError
 from unrolled.explain.flow import flow_section, sentence
