@@ -119,6 +119,7 @@ def _train(
     describe: Callable[[Artifact], dict[str, Any]] | None,
     complete: Callable[[Artifact], DataSpec] | None,
 ) -> Artifact:
+    from unrolled.nn.truncated import truncate
     from unrolled.train.loop import fit
 
     def keep(weights: Weights, metrics: dict[str, Any]) -> None:
@@ -130,6 +131,7 @@ def _train(
         return dict(artifact.load(run.out).weights)
 
     job = make_job(keep=keep, recall=recall)
+    truncate(job.model, plan.training.truncate)
     outcome = fit(
         job,
         plan.training,

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, ForecastingSpec, TrainSpec
+from unrolled.data.batch import rows_within
 from unrolled.data.frequency import calendar_cycles, default_season
 from unrolled.data.panel import Columns, Panel
 from unrolled.data.stamps import names_of
@@ -192,14 +193,17 @@ def make_job(
     if not places:
         raise DataError("no training window holds a value to read and one to learn; see --window")
     teacher = network.decoder == "autoregressive"
+    rows = rows_within(
+        spec.window + network.horizon,
+        batch_size=training.batch_size,
+        batch_tokens=training.batch_tokens,
+    )
 
     def batches(epoch: int) -> Batches:
         generator = epoch_generator(training.seed, epoch)
         chosen = generator.permutation(len(places))
         chosen = chosen[: spec.windows_per_epoch or None]
-        return Batches(
-            material, plan, [places[i] for i in chosen], training.batch_size, teacher=teacher
-        )
+        return Batches(material, plan, [places[i] for i in chosen], rows, teacher=teacher)
 
     seed_all(training.seed)
     return Job(
