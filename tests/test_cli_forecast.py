@@ -11,9 +11,11 @@ import pytest
 
 import forecasting
 import tiny
+import unrolled
 from commands import Command
 from test_torch_free import BLOCK
 from unrolled import cli
+from unrolled.tasks.forecast_evaluate import score
 
 TRAIN = ("train", "forecast")
 LEARN = (*forecasting.FLAGS, "--output=normal", "--quiet")
@@ -58,7 +60,30 @@ def test_training_tells_its_errors(run: Command, root: Path) -> None:
     assert said.code == 0
     assert "MAE" in said.err
     assert "CRPS" in said.err
-    assert {"mae", "rmse", "smape", "mase", "crps"} <= json.loads(said.out).keys()
+    assert "seasonal naive on the same windows: MAE" in said.err
+    assert "drift on the same windows: MAE" in said.err
+    scores, found = {"mae", "rmse", "smape", "mase", "crps"}, json.loads(said.out)
+    assert scores <= found.keys()
+    assert scores <= found["seasonal_naive"].keys()
+    assert found["drift"] == json.loads(Path("model/metrics.json").read_text())["drift"]
+    card = Path("model/README.md").read_text()
+    assert "| metric | value | seasonal naive | drift |" in card
+    mase = [found["mase"], found["seasonal_naive"]["mase"], found["drift"]["mase"]]
+    assert "| mase | " + " | ".join(f"{value:.4g}" for value in mase) + " |" in card
+    assert "| epochs_run | 2 | | |" in card
+
+
+def test_the_baselines_of_training_are_those_of_its_validation_windows(root: Path) -> None:
+    model = unrolled.load(root / "long")
+    told = json.loads((root / "long" / "metrics.json").read_text())
+    panel = model.read(forecasting.frame())
+    held = [len(series) - 6 for series in panel.series]
+    places = [(k, begin + step) for k, begin in enumerate(held) for step in range(3)]
+    found = score(model, model.ready(panel, 4), places)
+    for name in ("seasonal_naive", "drift"):
+        assert told[name]["mae"] == pytest.approx(found[name]["mae"])
+        assert told[name]["mase"] == pytest.approx(found[name]["mase"])
+    assert told["mae"] == pytest.approx(found["mae"])
 
 
 def test_several_levels_after_one_flag(run: Command, root: Path) -> None:

@@ -36,6 +36,7 @@ def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     from unrolled.data.panel import read_panel
     from unrolled.data.read import read_table
     from unrolled.tasks.forecast import columns_of, train
+    from unrolled.train.watch import describe_metrics
 
     options, training, rest = resolve(ForecastOptions, given)
 
@@ -46,6 +47,11 @@ def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     held = read(valid, panel.freq) if valid else None
     fitted = train(panel, options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
+    for name, shown in NAMES.items():
+        say(
+            f"{shown} on the same windows: {describe_metrics(fitted.metrics[name])}",
+            quiet=rest["quiet"],
+        )
 
 
 def read(model: ForecastModel, data: str, kind: str | None, *, quiet: bool = False) -> Any:

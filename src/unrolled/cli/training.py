@@ -85,7 +85,7 @@ def _tell_flow(watchers: list[Any], record: dict[str, Any]) -> None:
 def report_fitted(fitted: Any, rest: dict[str, Any]) -> None:
     """Tell how the run ended; with --json print its metrics."""
     if rest["as_json"]:
-        write_json({k: v for k, v in fitted.metrics.items() if isinstance(v, (int, float, str))})
+        write_json({k: v for k, v in fitted.metrics.items() if _told(v)})
     from unrolled.train.watch import describe
 
     say(
@@ -93,3 +93,10 @@ def report_fitted(fitted: Any, rest: dict[str, Any]) -> None:
         f"{fitted.metrics['train_seconds']:.0f} s; the model is in {fitted.folder}",
         quiet=rest["quiet"],
     )
+
+
+def _told(value: Any) -> bool:
+    """Whether a metric is one value, or several by name: no matrix and no report by class."""
+    if isinstance(value, dict):
+        return all(isinstance(each, (int, float)) for each in value.values())
+    return isinstance(value, (int, float, str))

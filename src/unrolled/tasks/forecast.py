@@ -34,7 +34,7 @@ from unrolled.tasks.forecast_data import (
     material_of,
     training_steps,
 )
-from unrolled.tasks.forecast_evaluate import score
+from unrolled.tasks.forecast_evaluate import beside, score
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -60,19 +60,29 @@ def train(
 
     Better is a smaller error over that of the seasonal naive forecast: CRPS, for a point's loss
     'mse' the RMSE, else MASE. Without `validation` the last `training.validation_fraction` of each
-    series, a horizon at the least, is held out. Raises DataError for data that cannot be trained
-    on, ConfigError for options that contradict each other.
+    series, a horizon at the least, is held out. Beside the model's metrics stand those of the
+    seasonal naive forecast and of the drift on the same windows. Raises DataError for data that
+    cannot be trained on, ConfigError for options that contradict each other.
     """
     run = run or Run()
     for notice in (*panel.notices, *(() if validation is None else validation.notices)):
         run.notify(notice)
     check_counts(panel, options)
     plan = make_plan(panel, options, training, validation)
-    assert plan.data.forecasting is not None
+    forecasting = plan.data.forecasting
+    assert forecasting is not None
     material = material_of(panel, validation, plan, run)
+    places = _chosen(plan, material)
+
+    def describe(_: Artifact) -> dict[str, Any]:
+        return beside(material.held, places, options.horizon, forecasting.season)
+
+    def job(**hooks: Any) -> Job:
+        return make_job(plan, material, **hooks)
+
     if not options.calibrate:
-        return execute(plan, run, lambda **hooks: make_job(plan, material, **hooks))
-    shares, held, places = _shares(options.quantiles), material.held, _chosen(plan, material)
+        return execute(plan, run, job, describe)
+    shares, held = _shares(options.quantiles), material.held
     check_shares(shares, options.output)
     check_windows(held, places, options.horizon, shares)
 
@@ -81,7 +91,7 @@ def train(
         moved = replace(model.forecasting, calibration=calibration(model, held, places, shares))
         return replace(plan.data, forecasting=moved)
 
-    return execute(plan, run, lambda **hooks: make_job(plan, material, **hooks), complete=complete)
+    return execute(plan, run, job, describe, complete)
 
 
 def make_plan(
