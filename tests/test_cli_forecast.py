@@ -15,6 +15,7 @@ import unrolled
 from commands import Command
 from test_torch_free import BLOCK
 from unrolled import cli
+from unrolled.tasks import Forecaster
 from unrolled.tasks.forecast_evaluate import score
 
 TRAIN = ("train", "forecast")
@@ -248,3 +249,52 @@ def test_every_use_of_a_forecaster_without_torch(block: str, root: Path, tmp_pat
     assert found.stderr == ""
     assert found.returncode == 0
     assert page.stat().st_size > 1000
+
+
+def test_cross_validate_writes_the_forecasts_of_every_origin(run: Command, root: Path) -> None:
+    data = forecasting.frame()
+    data["y"][57] = float("nan")
+    forecasting.write(Path("holes.csv"), data)
+    flags = ("--windows", "3", "--stride", "2", "--level", "80", "95")
+    said = run("cross-validate", root / "long", "holes.csv", *flags)
+    expected = unrolled.load(root / "long").cross_validate(
+        data, windows=3, stride=2, level=[80, 95]
+    )
+    found = rows(said.out)
+    assert list(found[0]) == list(expected)
+    assert [row["cutoff"] for row in found] == expected["cutoff"]
+    assert [float(row["y_hat"]) for row in found] == pytest.approx(expected["y_hat"])
+    assert [row["y"] == "" for row in found] == [y != y for y in expected["y"]]
+    lines = run("cross-validate", root / "long", "holes.csv", *flags, "--json").lines()
+    told = [json.loads(line) for line in lines]
+    assert [each["y"] is None for each in told] == [row["y"] == "" for row in found]
+    assert sum(row["y"] == "" for row in found) == 2
+    assert told[0]["y_hat-hi-95"] == float(found[0]["y_hat-hi-95"])
+
+
+def test_cross_validate_trains_for_each_origin_where_asked(run: Command, root: Path) -> None:
+    said = run("cross-validate", root / "long", root / "long.csv", "--windows", "2", "--refit")
+    assert said.err.splitlines() == ["origin 1 of 2: 2 series", "origin 2 of 2: 2 series"]
+    found = rows(said.out)
+    data = forecasting.frame()
+    before = {name: values[:52] + values[60:112] for name, values in data.items()}
+    choices = {**forecasting.FAST, "output": "normal"}
+    first = Forecaster(**choices).fit(before).predict(before)
+    of_first = [row for row in found if row["cutoff"] == data["ds"][51]]
+    assert [row["ds"] for row in of_first] == first["ds"]
+    assert [float(row["y_hat"]) for row in of_first] == pytest.approx(first["y_hat"], rel=1e-5)
+    rolled = Forecaster(**choices).cross_validate(data, windows=2, refit=True)
+    assert rolled["y_hat"] == pytest.approx([float(row["y_hat"]) for row in found], rel=1e-5)
+    whole = run("cross-validate", root / "long", root / "long.csv", "--windows", "2")
+    assert [row["y"] for row in rows(whole.out)[:4]] == [row["y"] for row in found[:4]]
+    assert rows(whole.out)[0]["y_hat"] != found[0]["y_hat"]
+    none = run("cross-validate", root / "long", root / "long.csv", "--windows", "0", "--refit")
+    assert (none.code, "to train for each origin give 1 or more" in none.err) == (2, True)
+
+
+def test_cross_validate_is_for_forecasters(run: Command) -> None:
+    data = tiny.write_reviews(Path("reviews.csv"))
+    assert run("train", "classify", data, "--out", "reviews", *tiny.FLAGS, "--quiet").code == 0
+    said = run("cross-validate", "reviews", data)
+    assert said.code == 2
+    assert "cross-validate is for forecasters, this model is of task 'classify'" in said.err

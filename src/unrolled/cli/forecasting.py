@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +81,17 @@ def predict(
 ) -> None:
     """Write the forecasts of every series of `data` to stdout: as JSON lines, or as a table."""
     from unrolled.data.read import read_table
-    from unrolled.data.source import format_of
 
     panel = read(model, data, kind, quiet=quiet)
     later = None if future is None else read_table(future)
     columns = model.answer(panel, level=level, horizon=horizon, future=later)
+    write(columns, data, kind, as_json=as_json)
+
+
+def write(columns: dict[str, list[Any]], data: str, kind: str | None, *, as_json: bool) -> None:
+    """Write columns to stdout in the format of `data`: JSON lines or a table (of Parquet, CSV)."""
+    from unrolled.data.source import format_of
+
     shape = format_of(data, kind)
     rows = zip(*columns.values(), strict=True)
     if as_json or shape == "jsonl":
@@ -99,8 +106,10 @@ def predict(
 
 
 def _plain(value: Any) -> Any:
-    """Return a number with the digits that mean something, a time as text."""
+    """Return a number with the digits that mean something, None for a missing one; else text."""
     if isinstance(value, float):
+        if math.isnan(value):
+            return None
         return float(f"{value:.7g}")
     return value if isinstance(value, (int, str)) else str(value)
 
