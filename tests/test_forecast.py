@@ -203,6 +203,11 @@ def test_a_stream_with_covariates_and_its_errors() -> None:
         session.forecast()
 
 
+def test_a_stream_begins_at_a_stamp_of_the_models_kind(model: ForecastModel) -> None:
+    with pytest.raises(ConfigError, match="start is 0, but the stamps of this model are times, a"):
+        model.stream()
+
+
 def test_cross_validation_rolls_the_origin(model: ForecastModel) -> None:
     data = forecasting.frame()
     found = model.cross_validate(data, windows=3, stride=2, level=[80])
