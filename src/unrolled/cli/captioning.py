@@ -19,7 +19,7 @@ from unrolled.options import CaptionOptions
 @common_options
 @click.option("--captions", type=click.Path(), help="Texts of DATA: text, a line each, or JSONL.")
 @click.option("--valid-captions", type=click.Path(), help="The same for --valid.")
-@spec_options(CaptionOptions, TrainSpec)
+@spec_options(CaptionOptions, TrainSpec, without=("bidirectional", "merge"))
 def train(
     data: str,
     valid: str | None,
