@@ -48,7 +48,7 @@ def command(
     Example: unrolled cross-validate model/ sales.csv --windows 4 --level 80
     """
     from unrolled.cli import forecasting
-    from unrolled.cli.common import say
+    from unrolled.cli.common import calm_threads, say
     from unrolled.errors import ConfigError
     from unrolled.runtime.forecaster_model import ForecastModel, rolling
     from unrolled.runtime.model import load
@@ -61,7 +61,6 @@ def command(
         )
     panel = forecasting.read(loaded, data, kind, quiet=quiet)
     if refit:
-        from unrolled.cli.training import calm_threads
         from unrolled.tasks.base import Run
         from unrolled.tasks.cross_validate import refitted
         from unrolled.tasks.recalled import options_of

@@ -65,9 +65,12 @@ def in_pieces(run: LayerFunction, spec: RecurrentSpec, work: Work, steps: int) -
             cells = None if result.cells is None else _flipped(result.cells, back)
             result = result._replace(y=y, cells=cells)
         found.append(result)
-    both = zip(*((r.y, r.h, r.c, r.cells) for r in found), strict=True)
+    there, again = found
     return LayerResult(
-        *(_joined(a, b, dim) for (a, b), dim in zip(both, (2, 0, 0, 2), strict=True))
+        torch.cat([there.y, again.y], dim=2),
+        torch.cat([there.h, again.h]),
+        _joined(there.c, again.c, 0),
+        _joined(there.cells, again.cells, 2),
     )
 
 

@@ -276,7 +276,8 @@ def evaluate_translator(
 def evaluate_tagger(model: TaggerModel, sequences: Sequences) -> dict[str, Any]:
     """Return accuracy, spans' F1 where the tags spell spans, and the share of sentences all right.
 
-    `log_loss` is the mean of -log p(true tag | x) in nats, over the tags that the model knows.
+    `log_loss` is the mean of -log p(true tag | x) in nats, over the tags that the model knows;
+    where it knows none there is no such mean.
     With an intent, its accuracy too, and a sentence is right where its intent is as well. A tag or
     intent that the model does not know counts as an error; `unknown_tags` counts these steps.
     """
@@ -302,8 +303,9 @@ def evaluate_tagger(model: TaggerModel, sequences: Sequences) -> dict[str, Any]:
         for row, tag in zip(shares, tags, strict=True)
         if tag in column
     ]
-    losses = -np.log(np.maximum(np.array(chances, dtype=np.float64), 1e-12))
-    metrics["log_loss"] = float(losses.sum() / max(len(chances), 1))
+    if chances:
+        losses = -np.log(np.maximum(np.array(chances, dtype=np.float64), 1e-12))
+        metrics["log_loss"] = float(losses.mean())
     counts = {"count": len(true), "steps": steps, "unknown_tags": steps - len(chances)}
     return {**metrics, **counts}
 
