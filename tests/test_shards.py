@@ -15,13 +15,15 @@ import pytest
 import signals
 import tiny
 from commands import Command
-from training_runs import Watch, at, same_run, stopped
+from training_runs import Watch, at, log, same_run, stopped
 from unrolled.config import DataSpec, FramesSpec
 from unrolled.data.examples import Examples, read_examples
+from unrolled.data.read import read_pairs, texts
 from unrolled.data.shards import Shards, shard_paths
 from unrolled.options import ClassifyOptions
-from unrolled.tasks import classify
+from unrolled.tasks import classify, translate
 from unrolled.tasks.base import Run
+from unrolled.tasks.translate import Pairs, PairShards
 
 FRAMES = {"hidden_size": 6, "dropout": 0.0}
 
@@ -173,3 +175,73 @@ def test_memory_holds_one_shard_at_a_time(tmp_path):
 
 class Held(list):
     """A list that can be watched."""
+
+
+def write_pairs(folder: Path) -> Path:
+    """Words and their spelling in three files, unlike in size."""
+    folder.mkdir()
+    sources, targets = tiny.words(60)
+    for k, (begin, end) in enumerate(((0, 25), (25, 32), (32, 60))):
+        rows = zip(sources[begin:end], targets[begin:end], strict=True)
+        (folder / f"part-{k}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in rows))
+    return folder
+
+
+def pair_shards(folder: Path, alive: list[weakref.ref] | None = None) -> PairShards:
+    def read(path: str) -> Pairs:
+        table = read_pairs(path, "source", "target")
+        sources = Held(texts(table, "source"))
+        if alive is not None:
+            alive.append(weakref.ref(sources))
+        return Pairs(sources, texts(table, "target"), table.path, table.rows)
+
+    return PairShards(str(folder), shard_paths(str(folder)), read)
+
+
+def test_pairs_in_shards_have_the_vocabularies_and_the_lengths_of_all(tmp_path):
+    folder = write_pairs(tmp_path / "parts")
+    alive: list[weakref.ref] = []
+    source, held = pair_shards(folder, alive), Pairs(*tiny.words(8))
+    options, spec = tiny.translate_options(max_length=2), tiny.training(epochs=2, batch_size=20)
+    with pytest.warns(UserWarning, match="60 of 60 targets .* the first is .*part-0.tsv, row 1"):
+        fitted = translate.train(source, options, spec, validation=held, run=Run(tmp_path / "m"))
+    with pytest.warns(UserWarning, match="longer than 2 units"):
+        whole = translate.train(Pairs(*tiny.words(60)), options, spec, validation=held)
+    for name, vocabulary in whole.vocabularies.items():
+        assert fitted.vocabularies[name] == vocabulary
+    # Batches of one file each: 2 + 1 + 2 an epoch.
+    assert log(tmp_path / "m")[-1]["step"] == 10
+    assert len(alive) >= 5 * 3
+    assert sum(each() is not None for each in alive) <= 1
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_a_run_over_pairs_in_shards_resumes_bit_for_bit(stop, tmp_path):
+    folder = write_pairs(tmp_path / "parts")
+
+    def train(where):
+        return translate.train(
+            pair_shards(folder), tiny.translate_options(), tiny.training(epochs=2), run=where
+        )
+
+    train(Run(tmp_path / "whole"))
+    stopped(train, tmp_path / "cut", at("step", stop, signal.SIGTERM))
+    train(Run(tmp_path / "cut", resume=True))
+    assert same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_the_command_translates_from_a_pattern(tmp_path, run: Command):
+    folder = write_pairs(tmp_path / "parts")
+    flags = [*tiny.FLAGS, "--quiet"]
+    told = ["train", "translate", folder / "*.tsv", "--out", tmp_path / "model", *flags]
+    done = run(*told)
+    assert done.code == 0, done.err
+    found = run("evaluate", tmp_path / "model", folder / "part-1.tsv", "--json")
+    assert json.loads(found.out)["count"] == 7
+    done = run(*told, "--overwrite", "--source-tokens", "bpe")
+    assert (done.code, "tokens 'bpe' reads all texts at once" in done.err) == (2, True)
+    done = run(*told, "--overwrite", "--target-file", folder / "part-1.tsv")
+    assert (done.code, "--target-file is for one file of sources" in done.err) == (2, True)
+    (folder / "part-9.tsv").write_text("lone\n")
+    done = run(*told, "--overwrite")
+    assert (done.code, "part-9.tsv, row 1" in done.err) == (2, True)

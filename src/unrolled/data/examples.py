@@ -54,6 +54,13 @@ class Examples:
             [self.ids[i] for i in chosen] if len(self.ids) else (),
         )
 
+    def joined(self, others: Sequence[Examples], name: str) -> Examples:
+        """Return these and other examples, of which `name` is all that says where they are from."""
+        parts = (self, *others)
+        inputs = [x for part in parts for x in part.inputs]
+        targets = [y for part in parts for y in part.targets]
+        return Examples(inputs, targets, name, features=self.features)
+
     def where(self, i: int) -> str:
         """Return where example `i` is: `"reviews.csv, row 7"`."""
         unit = "sequence" if self.features and not self.rows else "row"

@@ -155,10 +155,15 @@ def cut(ids: list[list[int]], limit: int, what: str, where: Callable[[int], str]
     long = [i for i, sequence in enumerate(ids) if len(sequence) > limit]
     for i in long:
         del ids[i][limit:]
-    if long:
+    tell_cut(run, len(long), len(ids), limit, what, where(long[0]) if long else "")
+
+
+def tell_cut(run: Run, cut: int, count: int, limit: int, what: str, first: str) -> None:
+    """Notify of how many of `count` sequences were cut after `limit` units, and which first."""
+    if cut:
         run.notify(
-            f"{len(long)} of {len(ids)} {what} for training are longer than {limit} units "
-            f"(max_length) and were cut there; the first is {where(long[0])}"
+            f"{cut} of {count} {what} for training are longer than {limit} units (max_length) and "
+            f"were cut there; the first is {first}"
         )
 
 
