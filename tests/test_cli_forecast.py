@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import polars
 import pytest
 
 import forecasting
@@ -298,3 +299,26 @@ def test_cross_validate_is_for_forecasters(run: Command) -> None:
     said = run("cross-validate", "reviews", data)
     assert said.code == 2
     assert "cross-validate is for forecasters, this model is of task 'classify'" in said.err
+
+
+def test_forecasts_are_written_to_files_of_every_kind(run: Command, root: Path) -> None:
+    data = polars.read_csv(root / "long.csv", try_parse_dates=True)
+    data.write_parquet("long.parquet")
+    expected = unrolled.load(root / "long").predict(data, level=[80])
+    asked = ("predict", root / "long", "long.parquet", "--level", "80")
+    for ending in ("csv", "tsv", "jsonl", "parquet"):
+        said = run(*asked, "--out", f"said.{ending}")
+        assert (said.code, said.out) == (0, "")
+    found = polars.read_parquet("said.parquet")
+    assert found.equals(expected)
+    assert found.schema == expected.schema
+    assert Path("said.csv").read_text() == run(*asked).out
+    assert polars.read_csv("said.tsv", separator="\t").shape == found.shape
+    assert polars.read_ndjson("said.jsonl")["y_hat-hi-80"].to_list() == pytest.approx(
+        found["y_hat-hi-80"].to_list(), rel=1e-6
+    )
+    run("cross-validate", root / "long", "long.parquet", "--windows", "2", "--out", "cv.parquet")
+    assert polars.read_parquet("cv.parquet")["cutoff"].n_unique() == 2
+    wrong = run(*asked, "--out", "said.xlsx")
+    assert wrong.code == 2
+    assert "expected a file that ends in .csv, .tsv, .jsonl, .parquet" in wrong.err

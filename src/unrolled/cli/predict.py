@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from unrolled.cli.levels import LEVEL, SpreadLevels
+from unrolled.cli.levels import LEVEL, OUT, SpreadLevels
 
 
 @click.command(name="predict", cls=SpreadLevels)
@@ -30,6 +31,7 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
 @LEVEL
 @click.option("--horizon", type=click.IntRange(1), help="Forecasters: steps ahead.")
 @click.option("--future", type=click.Path(), help="Forecasters: file of what is known ahead.")
+@OUT
 @click.option("--stream", is_flag=True, help="Write units as they are decoded (DATA is -).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
@@ -44,6 +46,7 @@ def command(
     level: tuple[float, ...],
     horizon: int | None,
     future: str | None,
+    out: Path | None,
     stream: bool,
     as_json: bool,
     quiet: bool,
@@ -75,7 +78,7 @@ def command(
     if isinstance(loaded, ForecastModel):
         forecasting.predict(
             loaded, data, kind, level=level, horizon=horizon, future=future, as_json=as_json,
-            quiet=quiet,
+            out=out, quiet=quiet,
         )  # fmt: skip
     elif isinstance(loaded, TaggerModel):
         tagging.predict(loaded, data, kind, source, n_best, as_json)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import click
 
-from unrolled.cli.levels import LEVEL, SpreadLevels
+from unrolled.cli.levels import LEVEL, OUT, SpreadLevels
 
 
 @click.command(name="cross-validate", cls=SpreadLevels)
@@ -24,6 +25,7 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
 @click.option("--refit", is_flag=True, help="Train for each origin on what is before it.")
 @LEVEL
 @click.option("--seed", type=int, default=0, help="Seeds the paths that are drawn.")
+@OUT
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
 def command(
@@ -35,6 +37,7 @@ def command(
     refit: bool,
     level: tuple[float, ...],
     seed: int,
+    out: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -78,4 +81,4 @@ def command(
         places = rolling(panel, spec.window, horizon, windows, stride)
         said = loaded.forecast(series, places, seed=seed)
         columns = loaded.columns_of(panel, places, said, horizon, level, truth=True)
-    forecasting.write(columns, data, kind, as_json=as_json)
+    forecasting.write(columns, data, kind, as_json=as_json, out=out)
