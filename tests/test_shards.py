@@ -245,3 +245,12 @@ def test_the_command_translates_from_a_pattern(tmp_path, run: Command):
     (folder / "part-9.tsv").write_text("lone\n")
     done = run(*told, "--overwrite")
     assert (done.code, "part-9.tsv, row 1" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("task", ["tag", "caption", "generate", "forecast"])
+def test_tasks_that_read_one_file_say_so(task, tmp_path, run: Command):
+    folder = write_pairs(tmp_path / "parts")
+    for data in (folder, folder / "*.tsv"):
+        done = run("train", task, data, "--out", tmp_path / "model")
+        assert done.code == 2
+        assert f"train {task} reads one file; folders and patterns are for" in done.err

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from unrolled.cli.common import say, spec_options, write_json
-from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.cli.training import common_options, one_file, report_fitted, resolve, training_run
 from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError, DataError
 from unrolled.forecast_options import ForecastOptions
@@ -43,6 +43,7 @@ def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     from unrolled.tasks.forecast import columns_of, train
     from unrolled.train.watch import describe_metrics
 
+    one_file(data, "forecast")
     options, training, rest = resolve(ForecastOptions, given)
 
     def read(path: str, freq: Any) -> Any:

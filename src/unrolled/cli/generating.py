@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from unrolled.cli.common import spec_options
-from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.cli.training import common_options, one_file, report_fitted, resolve, training_run
 from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import GenerateOptions
@@ -34,6 +34,7 @@ def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     from unrolled.data.streams import file_lines
     from unrolled.tasks.generate import train_sequences, train_text
 
+    one_file(data, "generate")
     options, training, rest = resolve(GenerateOptions, given)
     shape = shape_of(data, kind)
     run = training_run(rest)

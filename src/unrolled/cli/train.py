@@ -11,7 +11,7 @@ from unrolled.cli import captioning
 from unrolled.cli.common import spec_options
 from unrolled.cli.forecasting import forecast
 from unrolled.cli.generating import generate
-from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.cli.training import common_options, one_file, report_fitted, resolve, training_run
 from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError
 from unrolled.options import ClassifyOptions, RegressOptions, TagOptions, TranslateOptions
@@ -128,6 +128,7 @@ def tag(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
     from unrolled.tasks.tag import train
     from unrolled.tasks.tag_data import read_tagged
 
+    one_file(data, "tag")
     options, training, rest = resolve(TagOptions, given)
     held = read_tagged(valid, options, kind) if valid else None
     sequences = read_tagged(data, options, kind)

@@ -35,6 +35,17 @@ def common_options(function: Any) -> Any:
     return function
 
 
+def one_file(data: str, task: str) -> None:
+    """Raise ConfigError where `data` is a folder or a pattern, for a task that reads one file."""
+    from unrolled.data.shards import shard_paths
+
+    if shard_paths(data) is not None:
+        raise ConfigError(
+            f"{data}: train {task} reads one file; folders and patterns are for train classify, "
+            "regress and translate"
+        )
+
+
 def resolve(struct: type[Any], given: dict[str, Any]) -> tuple[Any, TrainSpec, dict[str, Any]]:
     """Return the task's options, the training spec and what is left of a command's parameters."""
     keys = {**defaults(struct), **defaults(TrainSpec)}
