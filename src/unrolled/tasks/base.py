@@ -283,8 +283,7 @@ class Estimator:
         )
 
     def _split_params(self) -> tuple[Any, TrainSpec]:
-        given = {k: v.item() if isinstance(v, np.generic) else v for k, v in self._params.items()}
-        values = {k: "none" if v is None else v for k, v in given.items()}
+        values = {name: _as_option(value) for name, value in self._params.items()}
         return split(self.task, values, where=type(self).__name__)
 
     def _fitted(self) -> Artifact:
@@ -338,6 +337,15 @@ class Estimator:
                 for name, value in parameter_defaults(cls.task).items()
             ]
         )
+
+
+def _as_option(value: Any) -> Any:
+    """Return a parameter as options have it: None is "none", a list of names a text with commas."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return "none" if value is None else value
 
 
 def parameter_defaults(task: Task) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from unrolled.data.panel import Panel
 from unrolled.data.windows import Place, Ready
 from unrolled.errors import ConfigError
-from unrolled.runtime.forecaster_model import ForecastModel, rolling
+from unrolled.runtime.forecaster_model import ForecastModel, check_levels, rolling
 from unrolled.runtime.special import Array
 from unrolled.train.forecast_metrics import (
     baselines,
@@ -68,7 +68,7 @@ def score(
     found: dict[str, Any] = forecast_metrics(
         y[:, kept], said.mean[:, kept], crps[:, kept], denominators
     )
-    for share in level:
+    for share in check_levels(level):
         low = (1 - share / 100) / 2
         ends = said.quantile(low)[:, kept], said.quantile(1 - low)[:, kept]
         found[f"coverage_{share:g}"] = coverage(y[:, kept], *ends)
