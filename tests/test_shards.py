@@ -135,6 +135,25 @@ def test_the_command_takes_a_folder_or_a_pattern(name, tmp_path, run: Command):
     assert json.loads(found.out)["accuracy"] > 0.8
 
 
+def test_shards_are_evaluated_together_and_answered_in_order(tmp_path, run: Command):
+    folder, model = write_shards(tmp_path / "parts"), tmp_path / "model"
+    assert run("train", "classify", folder, "--out", model, *tiny.FLAGS, "--quiet").code == 0
+    whole = tiny.write_reviews(tmp_path / "whole.csv", 60)
+    for data in (folder, folder / "*.csv"):
+        found, told = (json.loads(run("evaluate", model, d, "--json").out) for d in (data, whole))
+        assert found == told
+        assert run("predict", model, data).out == run("predict", model, whole).out
+    (folder / "part-9.csv").write_text("text,label\na good film,sideways\n")
+    done = run("evaluate", model, folder)
+    assert done.code == 2
+    assert "part-9.csv, row 2" in done.err
+    assert "'sideways' was not seen in training" in done.err
+    (folder / "part-9.csv").write_text("other,text\n1,a good film\n")
+    done = run("predict", model, folder)
+    assert done.code == 2
+    assert "part-9.csv: its columns are other, text, not those of the first file" in done.err
+
+
 def test_shards_that_are_not_there_or_unlike_are_told(tmp_path, run: Command):
     done = run("train", "classify", tmp_path / "none" / "*.csv", "--out", tmp_path / "m")
     assert done.code == 2
@@ -238,6 +257,8 @@ def test_the_command_translates_from_a_pattern(tmp_path, run: Command):
     assert done.code == 0, done.err
     found = run("evaluate", tmp_path / "model", folder / "part-1.tsv", "--json")
     assert json.loads(found.out)["count"] == 7
+    every = run("evaluate", tmp_path / "model", folder, "--json")
+    assert json.loads(every.out)["count"] == 60
     done = run(*told, "--overwrite", "--source-tokens", "bpe")
     assert (done.code, "tokens 'bpe' reads all texts at once" in done.err) == (2, True)
     done = run(*told, "--overwrite", "--target-file", folder / "part-1.tsv")
