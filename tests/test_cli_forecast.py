@@ -322,3 +322,13 @@ def test_forecasts_are_written_to_files_of_every_kind(run: Command, root: Path) 
     wrong = run(*asked, "--out", "said.xlsx")
     assert wrong.code == 2
     assert "expected a file that ends in .csv, .tsv, .jsonl, .parquet" in wrong.err
+
+
+def test_drawn_paths_are_seeded(run: Command) -> None:
+    data = forecasting.write(Path("data.csv"), forecasting.frame())
+    flags = [*forecasting.FLAGS, "--decoder=autoregressive", "--output=normal", "--samples=10"]
+    assert run(*TRAIN, data, "--out", "drawn", *flags, "--quiet").code == 0
+    first, again, other = (
+        run("predict", "drawn", data, "--level", "80", "--seed", seed).out for seed in (1, 1, 2)
+    )
+    assert first == again != other

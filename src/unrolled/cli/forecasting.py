@@ -83,6 +83,7 @@ def predict(
     future: str | None,
     as_json: bool,
     out: Path | None,
+    seed: int,
     quiet: bool,
 ) -> None:
     """Write the forecasts of every series of `data`, as JSON lines or as a table; see `write`."""
@@ -90,7 +91,7 @@ def predict(
 
     panel = read(model, data, kind, quiet=quiet)
     later = None if future is None else read_table(future)
-    columns = model.answer(panel, level=level, horizon=horizon, future=later)
+    columns = model.answer(panel, level=level, horizon=horizon, future=later, seed=seed)
     write(columns, data, kind, as_json=as_json, out=out)
 
 

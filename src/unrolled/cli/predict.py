@@ -27,7 +27,7 @@ from unrolled.cli.levels import LEVEL, OUT, SpreadLevels
 @click.option("--top-k", type=int, default=0, help="Generator: draw from the k likeliest.")
 @click.option("--top-p", type=float, default=1.0, help="Generator: draw from this probability.")
 @click.option("--repetition-penalty", type=float, default=1.0, help="Generator: above 1 varies.")
-@click.option("--seed", type=int, default=0, help="Generator: seeds what is drawn.")
+@click.option("--seed", type=int, default=0, help="Generator, forecaster: of draws.")
 @LEVEL
 @click.option("--horizon", type=click.IntRange(1), help="Forecasters: steps ahead.")
 @click.option("--future", type=click.Path(), help="Forecasters: file of what is known ahead.")
@@ -78,7 +78,7 @@ def command(
     if isinstance(loaded, ForecastModel):
         forecasting.predict(
             loaded, data, kind, level=level, horizon=horizon, future=future, as_json=as_json,
-            out=out, quiet=quiet,
+            out=out, seed=drawing["seed"], quiet=quiet,
         )  # fmt: skip
     elif isinstance(loaded, TaggerModel):
         tagging.predict(loaded, data, kind, source, n_best, as_json)
