@@ -82,6 +82,19 @@ def test_explain_shows_why(run: Command, root: Path, tmp_path: Path) -> None:
     assert "What the answer hangs on" in (tmp_path / "v.html").read_text()
 
 
+def test_explain_looks_into_what_writes(run: Command, root: Path, tmp_path: Path) -> None:
+    model, page = root / "attributes", tmp_path / "a.html"
+    chosen = ("--rows", "1", "--methods", "states,memory", "--out", page, "--json")
+    said = run("explain", model, root / "a.jsonl", *chosen)
+    found = json.loads(said.out)[0]["explanation"]
+    assert found["wrote"][0] == "<s>"
+    assert len(found["wrote"]) == len(found["memory"]["norms"]) > 2
+    assert "What is looked into is the part that writes" in page.read_text()
+    said = run("explain", model, "--data", root / "a.jsonl", "--unit", "L0:3")
+    assert len(said.lines()) == 5
+    assert all("row" in line and "[" in line for line in said.lines())
+
+
 def test_inspect_says_what_it_reads(run: Command, root: Path) -> None:
     out = run("inspect", root / "vector").out
     assert out.startswith("caption: a vector of 6 numbers; ")

@@ -181,6 +181,12 @@ def test_noise_is_respected_in_words():
     assert "Within noise of it: gru x1." in said
     assert "Use gru x1, which trains fastest of these; more seeds might" in said
     assert recommend([best, far], "accuracy", "time")[-1] == "Use lstm x1."
+    noisy = setting("rnn x2", [0.95, 0.15, 0.75], seconds=0.1)
+    said = recommend([best, noisy], "accuracy", "parameters")
+    assert said[-2:] == [
+        "Within noise of it: rnn x2.",
+        "Use lstm x1; more seeds might show that another is better.",
+    ]
     alone = recommend([setting("a", [0.9]), setting("b", [0.1])], "accuracy", "time")
     assert "with one seed each, no difference can be told from noise" in alone[0]
     assert recommend([best], "accuracy", "time") == ["Only lstm x1 was tried."]

@@ -17,7 +17,7 @@ from unrolled import artifact, cli
 from unrolled.config import DataSpec
 from unrolled.data.examples import Examples
 from unrolled.errors import ConfigError
-from unrolled.explain.diagnosis import as_text, verdict
+from unrolled.explain.diagnosis import as_text, diagnosis_report, verdict
 from unrolled.explain.doctor import THRESHOLDS, Advice, diagnose
 from unrolled.tasks import classify, tag, translate
 from unrolled.tasks.base import Run
@@ -120,6 +120,17 @@ def test_a_planted_fault_is_found(name):
     assert any(character.isdigit() for character in finding.words)
 
 
+@pytest.mark.parametrize("lr", [1e-8, 1e-6, 1.0])
+def test_a_new_learning_rate_aims_at_steps_of_the_usual_size(lr):
+    config, log = planted(lr=lr, schedule="constant")
+    (finding,) = [f for f in diagnose(config, log) if f.name.startswith("learning rate too")]
+    ratio = finding.evidence["median_update_ratio"]
+    near, nearest = (each.changes["lr"] / lr * ratio for each in finding.advice)
+    usual = THRESHOLDS["update_usual"][0]
+    assert usual / 3.2 <= nearest <= usual * 3.2
+    assert abs(np.log10(near / usual)) <= 1.5
+
+
 def test_overfitting_is_found():
     """Labels by a coin: what is learned by heart helps no one."""
     draw = random.Random(1)
@@ -150,6 +161,13 @@ def test_a_run_that_is_well_has_no_finding():
     config, log = planted(epochs=6, lr=0.01)
     assert diagnose(config, log) == []
     assert as_text([], [], watched=True) == "Nothing is beyond its threshold.\n"
+    said = as_text([], [], watched=True, log=log)
+    assert f"  {100 * log[-1]['clipped_share']:.0f} % of the steps were clipped\n" in said
+    assert "  recurrent layer 1 forward: " in said
+    assert "  largest radius " in said
+    html = diagnosis_report("well", [], [], log, watched=True)
+    assert "What was looked at" in html
+    assert "<li>largest radius " in html
 
 
 def test_vanishing_tells_the_lag_and_what_to_try():
@@ -174,8 +192,8 @@ def test_every_threshold_is_used_and_explained():
 
 
 def remedy(words, helped, quality=0.5):
-    return Remedy(words=words, changes={}, quality=quality, deviation=0.01, memory=4.0, longest=9,
-                  clipped_share=0.0, helped=helped)  # fmt: skip
+    return Remedy(words=words, changes={}, metric="log_loss", quality=quality, deviation=0.01,
+                  memory=4.0, longest=9, clipped_share=0.0, helped=helped)  # fmt: skip
 
 
 def test_verdicts_say_what_was_tested():
@@ -184,8 +202,8 @@ def test_verdicts_say_what_was_tested():
     assert verdict(advice, []) == "not tested"
     assert verdict(Advice(words="x"), []) == "not tested, no option of a short run"
     said = verdict(advice, [base, remedy("a GRU", True)])
-    assert said.startswith("tested, helped: 0.5000 ± 0.0100, a tenth of the gradient is left until")
-    assert said.endswith("as it was 0.4000 ± 0.0100")
+    assert said.startswith("tested, helped: log loss 0.5000 ± 0.0100, a tenth of the gradient is")
+    assert said.endswith("as it was log loss 0.4000 ± 0.0100")
     assert "did harm" in verdict(advice, [base, remedy("a GRU", False)])
     assert "no difference beyond noise" in verdict(advice, [base, remedy("a GRU", None)])
     alone = msgspec.structs.replace(remedy("a GRU", None), deviation=None, memory=None)
@@ -268,6 +286,13 @@ def test_options_of_what_is_written_or_foretold_come_back():
         found = learned(Bench(ROWS[task], it.train, it.test), again, training)
         assert it.entry.network(again, found, it.train) == config.network, task
         assert {name: getattr(again, name) for name in given} == given
+        forgets = {
+            "name": "stack", "layer": 0, "direction": "forward",
+            "memory": [0.1**k for k in range(12)],
+        }  # fmt: skip
+        record = {"lr": 1e-3, "layers": [forgets], "gates": {}, "radius": {}, "update_ratio": {}}
+        (finding,) = diagnose(config, [{"epoch": 1, "train_loss": 1.0, "flow": record}])
+        assert finding.name == "vanishing gradients", task
 
 
 # The command

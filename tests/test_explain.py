@@ -112,7 +112,9 @@ def test_a_page_is_one_accessible_file(html: str) -> None:
         "meta"
     )
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in found.tags}
-    assert not re.search(r"https?:|url\(|@import|src=|href=", html)
+    assert not re.search(r"https?:|url\(|@import|src=|href=\"[^#]", html)
+    sections = [section["aria-labelledby"] for section in found.named("section")]
+    assert [link["href"] for link in found.named("a")] == [f"#{name}" for name in sections]
     assert "default-src 'none'" in (found.named("meta")[2]["content"] or "")
     assert "prefers-color-scheme: dark" in html
     levels = [int(tag[1]) for tag, _ in found.tags if re.fullmatch(r"h\d", tag)]

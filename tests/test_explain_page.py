@@ -18,7 +18,7 @@ from unrolled.explain.tagging import tagged_examples, tagging_report
 
 TEXT = "w0 w1 w2 good w3 w4 bad w5 w6 w7 w8 w9 w0 w1 w2 w3"
 LONG = np.random.default_rng(0).normal(size=(450, 3)).astype(np.float32)
-WIDTHS = (360, 768, 1280)
+WIDTHS = (390, 800, 1400)
 
 ACCESS = """() => ({
   lang: document.documentElement.lang,
@@ -33,6 +33,25 @@ ACCESS = """() => ({
   wide: document.documentElement.scrollWidth - window.innerWidth,
   small: [...document.querySelectorAll('p,li,td,th,figcaption,summary')].filter(
     e => e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 12).length,
+  cut: [...document.querySelectorAll('svg')].filter(s => s.checkVisibility()).flatMap(s => {
+    const v = s.getBoundingClientRect();
+    return [...s.querySelectorAll('text,rect,circle,line,polyline')].filter(t => {
+      const b = t.getBoundingClientRect();
+      return Math.max(v.left - b.left, b.right - v.right, v.top - b.top, b.bottom - v.bottom) > 3;
+    }).map(t => t.outerHTML.slice(0, 90));
+  }),
+  over: [...document.querySelectorAll('svg')].filter(s => s.checkVisibility()).flatMap(s => {
+    const upright = [...s.querySelectorAll('text')].filter(t => !t.getAttribute('transform'));
+    const boxes = upright.map(t => [t.getBoundingClientRect(), t.textContent]);
+    return boxes.flatMap(([a, one], k) => boxes.slice(k + 1).filter(([b]) =>
+      Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
+      && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4
+    ).map(([, other]) => one + ' / ' + other));
+  }),
+  tiny: [...document.querySelectorAll('svg text')].filter(t => {
+    const s = t.ownerSVGElement, k = s.getBoundingClientRect().width / s.viewBox.baseVal.width;
+    return s.checkVisibility() && parseFloat(getComputedStyle(t).fontSize) * k < 7.5;
+  }).length,
   ink: getComputedStyle(document.body).color,
   page: getComputedStyle(document.documentElement).backgroundColor
        + getComputedStyle(document.body).backgroundColor,
@@ -97,7 +116,44 @@ def captioned() -> str:
     return captioning_report("Regions", shown, explanations=found)
 
 
+def translated() -> str:
+    import tiny
+    from unrolled.explain.report import translation_report
+    from unrolled.runtime.model import from_artifact
+    from unrolled.tasks.translate import train
+
+    model = from_artifact(train(tiny.pairs(), tiny.translate_options(), tiny.training(epochs=1)))
+    text = "abcabcabcabcabcabcabcabc"
+    found = [model.explain(text, "attention,occlusion,states,memory")]
+    flow = {"epoch": 1, "sampled_steps": 3, "gradient_norm": 1.0, "clipped_share": 0.5, "lr": 1e-3}
+    layer = {"name": "encoder", "layer": 0, "direction": "forward", "h": [1.0, 1.0, 1.1]}
+    flow |= {"radius": {}, "update_ratio": {}, "gates": {}}
+    log = [
+        {**LOG[0], "flow": {**flow, "layers": [{**layer, "memory": [0.5**k for k in range(60)]}]}}
+    ]
+    return translation_report("Letters", examples_of(model, [text]), log, explanations=found)
+
+
+def compared() -> str:
+    from test_compare import setting
+    from unrolled.explain.comparison import comparison_report
+    from unrolled.tasks.compare import Comparison, recommend
+
+    settings = (
+        setting("a setting with a long name", [0.9, 0.91, 0.9]),
+        setting("noisy", [0.2, 0.95, 0.6], memory=3.0),
+    )
+    said = {"task": "classify", "equal": "time", "metric": "accuracy", "more_is_better": True}
+    sizes = {"train_size": 10, "test_size": 5, "counted": "examples"}
+    told = tuple(recommend(settings, "accuracy", "time"))
+    return comparison_report(
+        "c", Comparison(**said, **sizes, settings=settings, recommendation=told)
+    )
+
+
 PAGES = {
+    "translate": translated,
+    "compare": compared,
     "classify": classified,
     "tag": tagged,
     "forecast": foretold,
@@ -143,6 +199,7 @@ def test_a_browser_shows_the_page_at_every_width(name, scheme, browser, written)
         found = tab.evaluate(ACCESS)
         assert found["wide"] <= 0, width
         assert (found["nameless"], found["unreachable"], found["small"]) == (0, 0, 0), width
+        assert (found["cut"], found["over"], found["tiny"]) == ([], [], 0), width
         inks[width] = found["ink"]
     assert (found["lang"], bool(found["title"])) == ("en", True)
     assert found["levels"][0] == 1
@@ -157,7 +214,8 @@ def test_a_browser_shows_the_page_at_every_width(name, scheme, browser, written)
 def test_every_figure_has_a_title_and_how_to_read_it(name: str, written) -> None:
     html = written[name].read_text()
     found = Page(html)
-    assert len(found.named("figure")) == len(found.named("figcaption")) > 3
+    least = 1 if name == "compare" else 4
+    assert len(found.named("figure")) == len(found.named("figcaption")) >= least
     captions = html.split("<figcaption>")[1:]
     for caption in captions:
         title, _, reading = caption.split("</figcaption>")[0].removeprefix("<b>").partition("</b> ")
@@ -171,3 +229,20 @@ def test_what_the_page_says(written) -> None:
         assert part in said
     assert "Too short to tell: 1 steps" in said
     assert "completeness gap" in said
+
+
+def test_numbered_parts_stand_apart(written) -> None:
+    assert 'title="1: ' in written["caption"].read_text()
+    assert "</span> <span" in written["caption"].read_text()
+    assert " 1 2 3 Attention" in words(written["caption"].read_text())
+
+
+def test_the_answer_and_why_come_before_how_the_model_was_trained(written) -> None:
+    found = Page(written["classify"].read_text())
+    links = [link["href"] for link in found.named("a")]
+    assert links == [f"#{section['aria-labelledby']}" for section in found.named("section")]
+    said = words(written["classify"].read_text())
+    order = ["Texts", "Which step mattered", "Gates and states", "Memory", "Results", "Learning"]
+    assert " ".join(order) in said
+    assert "(a probability of" in said
+    assert said.index("Explained: label") < said.index("What was measured")

@@ -15,7 +15,17 @@ import pytest
 from reports import LOG, SOURCE, TARGET, WEIGHTS, Page, words
 from unrolled.errors import ConfigError
 from unrolled.explain import curves, labels, page, svg
-from unrolled.explain.figures import alignment_figure, learning_curves_figure, save_figure
+from unrolled.explain.figures import (
+    alignment_figure,
+    gates_figure,
+    learning_curves_figure,
+    save_explanation,
+    save_figure,
+    states_figure,
+    words_figure,
+)
+from unrolled.explain.grids import signed_grid
+from unrolled.explain.results import Explanation, Gate, LayerStates, Words
 
 
 def drawn(picture: str, tag: str) -> list[dict[str, str | None]]:
@@ -112,6 +122,60 @@ def test_figures_are_written(tmp_path: Path, ending: str) -> None:
     assert heat.axes[0].images[0].get_array().tolist() == WEIGHTS.tolist()
 
 
+def explained(**choices) -> Explanation:
+    """An explanation of two parts and three written units, by an LSTM of two units."""
+    gate = {"by_unit": (0.5, 0.5), "closed": 0.0, "open": 0.0}
+    layer = LayerStates(
+        layer=0, direction="backward", cell="lstm", time_constants=None, units=(3, 17),
+        gates=(Gate(name="forget", over_time=(0.25, 0.75), **gate),), median_time_constant=None,
+        heat=((0.5, -1.0), (0.0, 0.25)), state="c",
+    )  # fmt: skip
+    told = {"answer": "K", "quantity": "log-probability [nats]", "score": -1.0, "how": "replace"}
+    given = {
+        "words": Words(values=((2.0, 0.0), (-0.5, 1.0), (0.0, 3.0)), written=("K", "AE", "T")),
+        "states": (layer,),
+    }
+    return Explanation(**told, score_of_nothing=-5.0, steps=("c", "a"), seed=0, **(given | choices))
+
+
+def below(figure) -> str:
+    return " ".join(figure.get_supxlabel().split())
+
+
+def test_the_grid_of_words_and_the_gates_are_figures_of_their_own(tmp_path: Path) -> None:
+    found = explained()
+    grid = words_figure(found)
+    axes = grid.axes[0]
+    assert axes.images[0].get_array().tolist() == [list(row) for row in found.words.values]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["c", "a"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["K (1)", "AE (2)", "T (3)"]
+    assert axes.images[0].get_clim() == (-3.0, 3.0)
+    assert grid.axes[1].get_ylabel() == "fall of the log-probability [nats]"
+    assert "blue where it falls, orange where it rises. The most is 3." in below(grid)
+    (line,) = gates_figure(found).axes[0].lines
+    assert line.get_ydata().tolist() == [0.25, 0.75]
+    states = states_figure(found)
+    assert states.axes[0].get_title() == "The cell state c of layer 1 backward"
+    assert [t.get_text() for t in states.axes[0].get_yticklabels()] == ["L0r:3", "L0r:17"]
+    assert "blue above 0, orange below" in below(states)
+    files = {path.name for path in save_explanation(found, tmp_path)}
+    names = {f"{name}.{end}" for name in ("words", "states", "gates") for end in ("png", "svg")}
+    assert files == names == {path.name for path in tmp_path.iterdir()}
+
+
+def test_columns_of_short_names_stand_upright() -> None:
+    def grid(*columns: str) -> str:
+        return signed_grid(
+            [[1.0, -1.0]], ["a"], columns, row_title="r", column_title="c", description="d"
+        )
+
+    leaning = [
+        t for t in drawn(grid("long", "x"), "text") if "rotate(-60" in t.get("transform", "")
+    ]
+    assert len(leaning) == 2
+    assert "rotate(-60" not in grid("l", "i")
+
+
 def test_figures_that_cannot_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the training log holds no loss and no metric to draw"):
         learning_curves_figure([])
@@ -119,6 +183,10 @@ def test_figures_that_cannot_be_drawn(tmp_path: Path) -> None:
         save_figure(learning_curves_figure(LOG), tmp_path / "a.bmp")
     with pytest.raises(ValueError, match="expected 1"):
         alignment_figure(WEIGHTS * 0.5, SOURCE, TARGET)
+    with pytest.raises(ConfigError, match="no written units; ask for the method 'occlusion'"):
+        words_figure(explained(words=None))
+    with pytest.raises(ConfigError, match="no gates; ask for the method 'states'"):
+        gates_figure(explained(states=()))
 
 
 def test_figures_without_matplotlib_and_reports_without_it_or_torch() -> None:
@@ -148,6 +216,28 @@ def test_a_legend_of_many_names_stays_inside_the_chart() -> None:
     ]
     assert ends == sorted(ends)
     assert ends[-1] <= svg.CHART_WIDTH
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1.0, 1.25e6, 3e12])
+def test_ticks_are_named_as_people_write_and_have_room(size: float) -> None:
+    from unrolled.explain.timeplot import time_plot
+
+    lines = [svg.Series("y", ((1.0, -size), (2.0, size)))]
+    pictures = (
+        svg.line_chart(lines, x_title="x", y_title="y", description="d"),
+        time_plot([-size, size], [size], stamps=["a", "b", "c"], y_title="y", description="d"),
+    )
+    for picture in pictures:
+        ends = [
+            t for t in drawn(picture, "text") if t["text-anchor"] == "end" and "dominant" in str(t)
+        ]
+        assert len(ends) >= 3
+        names = re.findall(r'text-anchor="end" dominant-baseline="central">([^<]*)<', picture)
+        for tick, name in zip(ends, names, strict=True):
+            assert float(tick["x"] or 0) >= labels.width(name) * 12
+    assert [svg.named(v) for v in (0.0, 0.25, -1.25e6, 0.1 + 0.2, 3e12)] == [
+        "0", "0.25", "-1,250,000", "0.3", "3e+12",
+    ]  # fmt: skip
 
 
 def test_losses_below_zero_stay_inside_their_chart():

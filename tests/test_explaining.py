@@ -141,6 +141,7 @@ def test_timeshap_is_the_shapley_value() -> None:
     subject = subject_of(explaining.linear(), "good bad w0 w1 w2", "a")
     found = timeshap(subject, "replace", tolerance=0)
     assert found.details["pruning_index"] == 0
+    assert found.reading.endswith("(Shapley value).")
     assert np.allclose(found.values, shapley_reference(subject, "replace"), atol=1e-6)
 
 
@@ -152,8 +153,17 @@ def test_timeshap_prunes_the_past_that_does_not_matter() -> None:
     assert 290 <= cut <= 301
     found = timeshap(subject, "replace")
     assert int(np.argmax(found.values)) == 301
+    said = f"The first {cut} steps together hardly matter and are not told apart."
+    assert found.reading.endswith(said)
     everything, nothing = scores(subject, np.array([[True] * 304, [False] * 304]), "replace")
     assert sum(found.values) == pytest.approx(everything - nothing, abs=1e-6)
+
+
+def test_timeshap_says_where_recent_steps_stand_together() -> None:
+    text = " ".join(["good", *(f"w{k % 10}" for k in range(70))])
+    found = timeshap(subject_of(explaining.planted("mean"), text, "up"), "replace")
+    assert found.details["pruning_index"] == 0
+    assert found.reading.endswith("The others stand together in 64 blocks.")
 
 
 def test_sampled_shapley_values_are_near_the_exact_ones_and_repeat() -> None:

@@ -200,4 +200,6 @@ def test_frames_of_one_answer(kind: str) -> None:
     values, _ = given.gradient(np.stack([given.x, given.baseline]))
     blank = scores(found, np.zeros((1, 6), bool), "replace")[0]
     assert values == pytest.approx([score, blank], abs=1e-5)
-    assert len(model.explain(FRAMES, "all", target=target).attributions) == 4
+    whole = model.explain(FRAMES, "all", target=target)
+    assert len(whole.attributions) == 4
+    assert (whole.name, whole.series) == ("6 steps", True)

@@ -24,12 +24,23 @@ from unrolled.runtime.model import from_artifact
 from unrolled.tasks import caption, forecast, generate, tag
 
 DRAW = np.random.default_rng(0)
+DRAWN = {
+    "drawn": {"output": "normal"},
+    "drawn-point": {"output": "point", "cell": "gru", "residual": "none"},
+    "drawn-t": {"output": "student_t", "cell": "lstm", "future": "plan"},
+    "drawn-counts": {"output": "negative_binomial", "residual": "none"},
+}
 KEYS = (DRAW.random((8, 4)) < 0.4).astype(np.float32)
 LINES = "the cat sat on the mat.\nthe dog sat on the log.\n" * 6
 
 
 def series(steps: int = 60, **columns):
     return forecasting.frame("a", steps, **columns)
+
+
+def shop(name: str):
+    counts = forecasting.COUNTS if name == "drawn-counts" else {}
+    return series(promo=lambda k, t: t % 5, plan=lambda k, t: t % 3, **counts)
 
 
 def things(kind: str) -> Described:
@@ -58,10 +69,13 @@ def models():
         "mlp": {"output": "quantiles", **covariates},
         "season": {"output": "point", "residual": "season", "season": 8, "decoder": "linear"},
         "rnn": {"output": "student_t", "decoder": "rnn", "cell": "lstm", "bidirectional": True},
-        "drawn": {"output": "normal", "decoder": "autoregressive", "samples": 8},
+        **{
+            name: {"decoder": "autoregressive", "samples": 8, **each}
+            for name, each in DRAWN.items()
+        },
     }.items():
         chosen = forecasting.options(**choices)
-        frame = series(promo=lambda k, t: t % 5, plan=lambda k, t: t % 3)
+        frame = shop(name)
         made[name] = forecast.train(forecasting.panel(frame, **choices), chosen, training)
     for kind in ("attributes", "regions", "vector"):
         made[kind] = caption.train(things(kind), captioning.options(), captioning.training())
@@ -77,9 +91,10 @@ def head(steps: int, name: str):
 
 def told(name: str):
     """The series that a forecaster of the cases is asked about, from a known origin."""
-    frame = series(promo=lambda k, t: t % 5, plan=lambda k, t: t % 3)
     covariates = {"past": "promo", "future": "plan"} if name == "mlp" else {}
-    return From(forecasting.panel(frame, **covariates), origin=50)
+    if name == "drawn-t":
+        covariates = {"future": "plan"}
+    return From(forecasting.panel(shop(name), **covariates), origin=50)
 
 
 # Model, input, target.
@@ -137,12 +152,9 @@ def test_every_method_explains_every_task(case, models) -> None:
     assert sum(by_method["timeshap"].values) == pytest.approx(
         found.score - found.score_of_nothing, abs=1e-3
     )
-    written = name in ("attributes", "regions", "vector")
-    assert (len(found.states) == 0) == written
-    assert (found.memory is None) == written
-    if not written:
-        assert len(found.memory.norms) == len(found.steps)
-        assert {len(row) for each in found.states for row in each.heat} == {len(found.steps)}
+    read = found.wrote if name in ("attributes", "regions", "vector") else found.steps
+    assert len(found.memory.norms) == len(found.memory.deletion) == len(read) > 0
+    assert {len(row) for each in found.states for row in each.heat} == {len(read)}
 
 
 def test_the_score_is_what_the_model_says(models) -> None:
@@ -219,15 +231,90 @@ def test_every_word_has_a_row_of_parts(models) -> None:
     assert model.explain(["shape=box"], "occlusion").words is None
 
 
-def test_a_drawn_forecast_is_explained_without_a_slope(models) -> None:
+def mean_path(model, found, chosen: slice) -> np.ndarray:
+    """The path on which each step reads the mean before, by the runtime's own steps."""
+    network, rows = model.network, len(found)
+    x = network.read(found, shifted=True)
+    _, state = network.recurrent(x, lengths=found.lengths)
+    value, observed = found.y[:, -1], found.observed[:, -1]
+    base = found.base[:, :1].astype(np.float64)
+    means = []
+    for t in range(found.ahead.shape[1]):
+        known, static = found.ahead[:, t], found.static
+        outputs, state = network.advance(value, observed, known, static, state)
+        added = base if network.spec.residual == "last" else np.zeros((rows, 1))
+        said = network.say(outputs[:, None], added, found.location, found.scale).mean
+        means.append(said[:, 0])
+        value = (said[:, 0] - found.location) / found.scale
+        base, observed = value[:, None], np.ones(rows)
+    return np.stack(means, axis=1)[:, chosen].mean(axis=1)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("target", [None, "1", "3"])
+def test_the_slope_of_a_drawn_forecast_is_that_of_its_mean_path(name, target, models) -> None:
+    """The twin goes the runtime's path, of everything and of nothing, and its slope is the path's.
+
+    A path of points is the forecast, and the first step of every path is what its draws are of.
+    """
+    from unrolled.explain.subjects.forecast import _window
+
+    model, x = models[name], told(name)
+    found = subject_of(model, x, target)
+    given = found.differentiable()
+    values, (slope, _) = given.gradient(np.stack([given.x, given.baseline]))
+    window = _window(
+        model, x, slice(None) if target is None else slice(int(target) - 1, int(target))
+    )
+    steps = len(found.steps)
+    both = window.masked(np.array([[True] * steps, [False] * steps]))
+    assert values == pytest.approx(mean_path(model, both, window.chosen), rel=1e-5)
+    if name == "drawn-point":
+        told_of_both = scores(found, np.array([[True] * steps, [False] * steps]), "replace")
+        assert values == pytest.approx(told_of_both, rel=1e-5)
+    draw = np.random.default_rng(0)
+    for _ in range(2):
+        way = draw.normal(size=given.x.shape)
+        (up, down), _ = given.gradient(np.stack([given.x + 1e-5 * way, given.x - 1e-5 * way]))
+        assert (up - down) / 2e-5 == pytest.approx((slope * way).sum(), rel=1e-4, abs=1e-7)
+
+
+def test_the_slope_of_values_is_the_runtimes(models) -> None:
+    """A value of the window moved a little moves the runtime's path by the slope along it."""
+    from dataclasses import replace
+
+    from unrolled.explain.subjects.forecast import _window
+
+    model = models["drawn"]
+    window = _window(model, told("drawn"), slice(None))
+    given = subject_of(model, told("drawn"), None).differentiable()
+    _, (slope,) = given.gradient(given.x[None])
+    found, size = window.masked(np.ones((1, window.steps), bool)), 1e-2
+    for step in (0, 5, window.steps - 1):
+        moved = []
+        for sign in (1, -1):
+            y = found.y.copy()
+            y[0, step] += sign * size
+            last = y[:, -1:] if model.network.spec.residual == "last" else found.base[:, :1]
+            base = np.repeat(last, found.base.shape[1], axis=1)
+            moved.append(mean_path(model, replace(found, y=y, base=base), slice(None))[0])
+        assert (moved[0] - moved[1]) / (2 * size) == pytest.approx(
+            slope[step, 0], rel=5e-3, abs=1e-3
+        )
+
+
+def test_a_drawn_forecast_says_what_is_differentiated(models) -> None:
     model = models["drawn"]
     found = model.explain(told("drawn"), "all")
-    assert [each.method for each in found.attributions] == ["occlusion", "timeshap"]
+    assert [each.method for each in found.attributions] == list(explaining.ATTRIBUTION)
     assert len(found.memory.norms) == len(found.steps) == 12
+    for each in found.attributions:
+        followed = each.method in ("gradient", "integrated")
+        assert ("each step reads the mean of the step before" in each.reading) == followed
     again = model.explain(told("drawn"), "occlusion")
     assert again.attributions[0].values == found.attributions[0].values
-    with pytest.raises(ConfigError, match="method 'gradient': this answer has no slope to follow"):
-        model.explain(told("drawn"), "gradient")
+    with pytest.raises(ConfigError, match="method 'gradient': these parts are there or gone as a"):
+        model.explain(told("mlp"), "gradient", target="covariates")
 
 
 @pytest.mark.parametrize("name", ["text", "frames", "mlp", "drawn"])
@@ -240,8 +327,9 @@ def test_states_are_the_stacks_own(name: str, models) -> None:
     found = model.explain(x, "states").states[0]
     if found.state == "h":
         assert np.allclose(found.heat, y[0][subject.lead :, list(found.units)].T, atol=1e-6)
-    names, read = stack_of(model)[1](x)
+    names, read, start = stack_of(model)[1](x)
     assert len(names) == len(read)
+    assert start is None
 
 
 @pytest.mark.parametrize(
@@ -257,7 +345,6 @@ def test_states_are_the_stacks_own(name: str, models) -> None:
         ("mlp", told("mlp"), {"target": "covariates", "methods": "memory"}, ConfigError,
          "method 'memory': the parts of this input are no steps of a recurrent stack"),
         ("season", forecasting.frame("ab"), {}, DataError, "holds 2 series; expected one to exp"),
-        ("vector", [1.0] * 6, {"methods": "states"}, ConfigError, "no steps of a recurrent stack"),
         ("vector", [1.0] * 5, {}, DataError, "5 numbers, but the model reads 6"),
         ("regions", np.eye(3)[:2], {"target": "99"}, ConfigError, "expected a place in the text"),
         ("intent", "get", {"target": "intent:eet"}, ConfigError, "no intent 'eet'. Did you mean"),
@@ -266,10 +353,3 @@ def test_states_are_the_stacks_own(name: str, models) -> None:
 def test_what_can_be_asked_wrongly(name, x, choices, error, message, models) -> None:
     with pytest.raises(error, match=message):
         models[name].explain(x, **choices)
-
-
-def test_captions_have_no_stack_to_look_into(models) -> None:
-    from unrolled.errors import ModelError
-
-    with pytest.raises(ModelError, match="no recurrent stack reads the inputs of a Captioner"):
-        stack_of(models["vector"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from stacks import random
 from training_runs import SETTINGS, at, log, same_run, stopped
 from unrolled import cli, nn
 from unrolled.errors import ConfigError, ModelError
+from unrolled.explain.field import even
 from unrolled.explain.flow import flow_section, sentence
 from unrolled.tasks import classify, translate
 from unrolled.tasks.base import Run
@@ -269,4 +271,18 @@ def test_what_a_curve_says():
     layer = {"name": "r", "layer": 0, "direction": "forward", "memory": [1.0, 10.0, 1e9]}
     record = {"epoch": 1, "sampled_steps": 1, "gradient_norm": 1.0, "clipped_share": 0.0, "lr": 1.0}
     rest = {"layers": [layer], "radius": {}, "update_ratio": {}, "gates": {}}
-    assert 'fill="var(--s1)" fill-opacity="1.000"' in flow_section([record | rest])
+    html = flow_section([record | rest])
+    shades = re.findall(r'fill="var\(--accent\)" fill-opacity="([0-9.]+)"', html)
+    assert [float(shade) for shade in shades] == [0.0, 0.0, 1.0]
+    rest["layers"] = [layer | {"memory": [1.0, 1.02, 0.01, 0.0]}]
+    shades = re.findall(r'fill-opacity="([0-9.]+)"', flow_section([record | rest]))
+    assert [float(shade) for shade in shades] == [0.999, 1.0, 0.749, 0.0]
+
+
+@pytest.mark.parametrize("last", [0, 5, 9, 12, 60, 511, 4000])
+def test_lags_are_labelled_evenly(last: int) -> None:
+    found = even(last, 7)
+    assert found[0] == 0
+    assert len(found) <= 7
+    assert len(set(np.diff(found))) <= 1
+    assert last - found[-1] < max(1, found[1] if len(found) > 1 else 1)

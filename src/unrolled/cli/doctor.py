@@ -65,7 +65,7 @@ def command(
     if as_json:
         write_json({"findings": findings, "tried": tried, "watched": watched})
     else:
-        sys.stdout.write(as_text(findings, tried, watched=watched))
+        sys.stdout.write(as_text(findings, tried, watched=watched, log=log))
     if out is not None:
         from unrolled.explain.report import write_report
 

@@ -69,7 +69,8 @@ def command(
 
     Then, by each of --methods (attention, occlusion, gradient, integrated, timeshap), which step
     mattered, with a test that says whether to trust the method; gates and states (states), and how
-    long the model remembers (memory). gradient, integrated and memory need torch.
+    long the model remembers (memory), of a captioner over the words that it wrote. gradient,
+    integrated and memory need torch.
 
     --target names what is explained: a label; a place in the answer, of a tagger also intent or
     intent:NAME; a step of the horizon, covariates or covariates:3; of a generator a place in the

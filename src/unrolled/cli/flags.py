@@ -54,7 +54,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "translate": f"{EXPLAIN} --unit --beam",
         "tag": f"{EXPLAIN} --unit",
         "tag frames": f"{EXPLAIN} --unit",
-        "caption": f"{EXPLAIN} --beam",
+        "caption": f"{EXPLAIN} --unit --beam",
         "forecast": f"{EXPLAIN} --unit --level",
         "generate text": f"{EXPLAIN} --unit",
         "generate items": f"{EXPLAIN} --unit",

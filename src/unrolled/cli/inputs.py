@@ -8,6 +8,7 @@ from typing import Any
 from unrolled.cli.common import write_json
 from unrolled.cli.flags import need
 from unrolled.errors import ConfigError, DataError
+from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.pooled_model import ClassifierModel, RegressorModel
@@ -63,6 +64,10 @@ def read_inputs(model: Any, data: str, kind: str | None) -> list[Any]:
         if model.kind == "frames":
             return list(read_binary_frames(data).sequences)
         return list(read_items(data, model.generation.items).sequences)
+    if isinstance(model, CaptionerModel):
+        from unrolled.tasks.evaluate import read_described_by
+
+        return list(read_described_by(model, data, format=kind, captioned=False).inputs)
     if isinstance(model, TaggerModel):
         from unrolled.tasks.evaluate import read_sentences
 
@@ -103,8 +108,8 @@ def nearest_inputs(
         raise ConfigError("--unit needs --data: a file with the inputs to look through")
     inputs = read_inputs(model, data, kind)
     stack, reads = stack_of(model)
-    names, read = zip(*(reads(each) for each in inputs), strict=True)
-    found = nearest(stack, read, unit)
+    names, read, starts = zip(*(reads(each) for each in inputs), strict=True)
+    found = nearest(stack, read, unit, starts=starts)
     if as_json:
         write_json(
             [

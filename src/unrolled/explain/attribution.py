@@ -54,7 +54,7 @@ def gradient_input(subject: Subject, given: Differentiable) -> Attribution:
         title="Gradient × input",
         unit=subject.quantity,
         values=numbers((slope[0] * given.x).sum(axis=-1)),
-        reading="The slope of the score along this step's input, times the input.",
+        reading=_read("The slope of the score along this step's input, times the input.", given),
         details={},
     )
 
@@ -79,13 +79,19 @@ def integrated_gradients(subject: Subject, given: Differentiable) -> Attribution
         title="Integrated gradients",
         unit=subject.quantity,
         values=numbers(values),
-        reading="This step's part in the score's change from an input that says nothing.",
+        reading=_read(
+            "This step's part in the score's change from an input that says nothing.", given
+        ),
         details={
             "completeness_gap": gap,
             "change_from_baseline": float(last - first),
             "nodes": float(used),
         },
     )
+
+
+def _read(reading: str, given: Differentiable) -> str:
+    return f"{reading} {given.note}" if given.note else reading
 
 
 def _integral(given: Differentiable, difference: np.ndarray, nodes: int) -> np.ndarray:

@@ -111,8 +111,7 @@ def captioning_report(
         (heading(example), _panel(k, example), len(example["source_tokens"]) > MOST_PARTS)
         for k, example in enumerate(examples, start=1)
     ]
-    report = report.add("Texts", page.articles(panels))
-    return with_explanations(report, explanations).html()
+    return with_explanations(report, explanations, ("Texts", page.articles(panels))).html()
 
 
 def _panel(number: int, example: Example) -> str:

@@ -59,14 +59,15 @@ def as_text(found: Comparison) -> str:
 def comparison_report(title: str, found: Comparison) -> str:
     """Return the HTML page of a comparison."""
     better = "higher" if found.more_is_better else "lower"
-    lead = " ".join(found.recommendation)
+    *why, lead = found.recommendation
     counts = (
         f"{found.train_size:,} {found.counted} to train on, {found.test_size:,} to measure on,"
         f" equal {found.equal}, {len(found.settings[0].trials)} seeds each."
     )
     said = ", ".join(f"{s.name} {s.quality:.4f}" for s in found.settings)
     axis = f"{found.metric}, {better} is better"
-    body = page.paragraph(counts) + page.figure(
+    told = "".join(page.paragraph(part) for part in (*why, counts))
+    body = told + page.figure(
         f"{found.metric} of each run", dot_plot(found.settings, axis, f"{axis}: {said}"), READING,
         scrolls=True,
     )  # fmt: skip
@@ -91,6 +92,7 @@ def comparison_report(title: str, found: Comparison) -> str:
 def dot_plot(settings: Sequence[Setting], axis: str, description: str) -> str:
     """Draw a row a setting: a dot a run, a bar of one standard deviation around the mean."""
     values = [t.quality for s in settings for t in s.trials]
+    values += [s.quality + k * (s.deviation or 0.0) for s in settings for k in (-1, 1)]
     low, high = min(values), max(values)
     room = 0.08 * (high - low) or 0.05 * abs(high) or 0.5
     low, high = low - room, high + room
@@ -128,6 +130,7 @@ def dot_plot(settings: Sequence[Setting], axis: str, description: str) -> str:
         parts += [name, bar, dots]
     w, h = right + 30, bottom + 26
     return (
-        f'<svg class="grid" role="img" aria-label="{text(description)}" width="{w:.0f}"'
-        f' height="{h:.0f}" viewBox="0 0 {w:.0f} {h:.0f}">{"".join(parts)}</svg>'
+        f'<svg class="plot" role="img" aria-label="{text(description)}" width="{w:.0f}"'
+        f' style="max-width:{w:.0f}px" height="{h:.0f}" viewBox="0 0 {w:.0f} {h:.0f}">'
+        f"{''.join(parts)}</svg>"
     )

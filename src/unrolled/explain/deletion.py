@@ -85,7 +85,7 @@ def _judge(
     told = (
         f"without the steps that it ranks highest the {name} {verb} by {abs(top):.3g} on average,"
         f" without random ones it {other} by {abs(random):.3g};"
-        f" {100 * chance:.0f} % of random orders do as well or better"
+        f" {100 * chance:.0f}\u00a0% of random orders do as well or better"
     )
     if above < SURE or chance > LUCKY or top <= random:
         return "do not trust", f"Do not trust it here: {told}."

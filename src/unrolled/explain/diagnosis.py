@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unrolled.explain import page
 from unrolled.explain.doctor import THRESHOLDS, Advice, Finding
 from unrolled.explain.report import with_numbers
+from unrolled.train.describe_flow import describe_flow
 
 if TYPE_CHECKING:
     from unrolled.tasks.remedies import Remedy
@@ -19,11 +20,20 @@ UNWATCHED = (
 WELL = "Nothing is beyond its threshold."
 
 
-def as_text(findings: Sequence[Finding], tried: Sequence[Remedy], *, watched: bool) -> str:
-    """Return the findings in lines, each advice with what trying it showed."""
+def as_text(
+    findings: Sequence[Finding],
+    tried: Sequence[Remedy],
+    *,
+    watched: bool,
+    log: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Return the findings in lines, each advice with what trying it showed.
+
+    Where there are none, what the last epoch of `log` measured stands in their place.
+    """
     lines = [] if watched else [UNWATCHED, ""]
     if not findings:
-        lines.append(WELL)
+        lines += [WELL, *measured(log)]
     for finding in findings:
         lines += [f"{finding.name}", f"  {finding.words}", "  Try:"]
         lines += [f"  - {each.words}: {verdict(each, tried)}" for each in finding.advice]
@@ -31,6 +41,19 @@ def as_text(findings: Sequence[Finding], tried: Sequence[Remedy], *, watched: bo
     if tried:
         lines.append(f"As it was, a short run reaches {_quality(tried[0])}.")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def measured(log: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the doctor looked at in the last epoch, a line each."""
+    if not log:
+        return []
+    last = log[-1]
+    lines = []
+    if "clipped_share" in last:
+        lines.append(f"{100 * last['clipped_share']:.0f} % of the steps were clipped")
+    if "flow" in last:
+        lines += describe_flow(last["flow"]).strip().removeprefix("flow: ").split("; ")
+    return ["In the last epoch:", *(f"  {line}" for line in lines)] if lines else []
 
 
 def verdict(advice: Advice, tried: Sequence[Remedy]) -> str:
@@ -50,7 +73,7 @@ def verdict(advice: Advice, tried: Sequence[Remedy]) -> str:
 
 def _quality(remedy: Remedy) -> str:
     spread = "" if remedy.deviation is None else f" ± {remedy.deviation:.4f}"
-    return f"{remedy.quality:.4f}{spread}"
+    return f"{remedy.metric.replace('_', ' ')} {remedy.quality:.4f}{spread}"
 
 
 def _memory(remedy: Remedy) -> str:
@@ -82,6 +105,10 @@ def diagnosis_report(
     ]
     if panels:
         report = report.add("Findings", page.articles(panels))
+    seen = measured(log)
+    if not findings and seen:
+        body = page.paragraph(seen[0]) + page.bullets([line.strip() for line in seen[1:]])
+        report = report.add("What was looked at", body)
     if tried:
         rows = [
             (r.words, _quality(r), _memory(r), f"{100 * r.clipped_share:.0f} %", _helped(r, tried))

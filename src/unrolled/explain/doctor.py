@@ -30,9 +30,12 @@ THRESHOLDS: dict[str, tuple[float, str]] = {
     "saturated": (0.8, "share of a gate's values within 0.05 of an end"),
     "update_high": (3e-2, "median size of a step relative to its weights, in the fastest epoch"),
     "update_low": (3e-5, "the same, below which hardly anything moves"),
+    "update_usual": (1e-3, "the same, as it usually is: what a new learning rate aims at"),
     "overfit_worse": (0.1, "relative worsening of the validation loss or error since its best"),
     "overfit_better": (0.1, "relative fall of the training loss over the same epochs"),
 }
+# Of a step that did not move at all.
+TINY = 1e-12
 # What validation logs, in the order in which it is believed; +1 where more is better.
 VALIDATED = {"log_loss": -1, "per": -1, "wer": -1, "accuracy": 1}
 
@@ -59,10 +62,9 @@ def bound(name: str) -> float:
 
 
 def recurrent_of(config: ModelConfig) -> RecurrentSpec:
-    """Return the stack that reads the input: an encoder, or the network's only one."""
-    found = getattr(config.network, "encoder", None) or getattr(config.network, "recurrent", None)
-    assert isinstance(found, RecurrentSpec)
-    return found
+    """Return the stack that reads the input, or, of a captioner, the one that writes."""
+    stacks = (getattr(config.network, name, None) for name in ("encoder", "recurrent", "decoder"))
+    return next(each for each in stacks if isinstance(each, RecurrentSpec))
 
 
 def diagnose(config: ModelConfig, log: Sequence[Record]) -> list[Finding]:
@@ -241,7 +243,7 @@ def _updates(config: ModelConfig, flow: Sequence[Record]) -> Iterator[Finding]:
             evidence=evidence,
             advice=tuple(
                 Advice(words=f"a learning rate of {lr / k:.2g}", changes={"lr": lr / k})
-                for k in (3, 10)
+                for k in _factors(ratio / bound("update_usual"))
             ),
         )
     if ratio <= bound("update_low"):
@@ -254,9 +256,15 @@ def _updates(config: ModelConfig, flow: Sequence[Record]) -> Iterator[Finding]:
             evidence=evidence,
             advice=tuple(
                 Advice(words=f"a learning rate of {lr * k:.2g}", changes={"lr": lr * k})
-                for k in (10, 100)
+                for k in _factors(bound("update_usual") / max(ratio, TINY))
             ),
         )
+
+
+def _factors(apart: float) -> tuple[float, float]:
+    """Return what a learning rate goes by so that steps `apart` times off come near the usual."""
+    power = max(round(math.log10(apart)), 1)
+    return (10.0 ** (power - 1), 10.0**power) if power > 1 else (3.0, 10.0)
 
 
 def _overfitting(config: ModelConfig, log: Sequence[Record]) -> Iterator[Finding]:

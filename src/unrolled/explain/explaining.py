@@ -94,6 +94,7 @@ def explain(
         name=subject.name,
         series=subject.series,
         either_way=subject.either_way,
+        wrote=() if subject.wrote is None else subject.wrote.steps,
     )
 
 
@@ -124,7 +125,8 @@ def _lacking(subject: Subject) -> dict[str, str]:
     if subject.attention is None:
         lacks["attention"] = "this model has no attention over its input"
     if subject.differentiable is None:
-        lacks |= dict.fromkeys(("gradient", "integrated"), "this answer has no slope to follow")
+        why = "these parts are there or gone as a whole, so that there is no slope to follow"
+        lacks |= dict.fromkeys(("gradient", "integrated"), why)
     if subject.stack is None:
         why = "the parts of this input are no steps of a recurrent stack"
         lacks |= dict.fromkeys(("states", "memory"), why)
@@ -161,6 +163,9 @@ def _attributions(
 
 def _states(subject: Subject) -> tuple[LayerStates, ...]:
     assert subject.stack is not None
+    if subject.wrote is not None:
+        _, x, start = subject.wrote
+        return tuple(layer_states(each) for each in trace(subject.stack, x, start))
     found = trace(subject.stack, subject.whole)
     return tuple(layer_states(cut(each, subject.lead)) for each in found)
 

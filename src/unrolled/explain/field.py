@@ -9,17 +9,24 @@ from unrolled.explain.labels import text
 from unrolled.explain.svg import MARKERS, Series
 
 DEEPEST = -8.0
-HIGHEST = 4.0
 MOST_COLUMNS, MOST_ROWS = 60, 30
 WIDTH, LEFT, TOP = 620.0, 46.0, 34.0
 WIDTH_OF_CHART = 350.0
 
 
-def log_ratio(value: float, first: float) -> float:
-    """Return log10(value / first), held between the ends of the scale."""
-    if first <= 0 or value <= 0:
+def log_ratio(value: float, most: float) -> float:
+    """Return log10(value / most), held above the end of the scale."""
+    if most <= 0 or value <= 0:
         return DEEPEST
-    return min(max(math.log10(value / first), DEEPEST), HIGHEST)
+    return max(math.log10(value / most), DEEPEST)
+
+
+def even(last: int, most: int) -> list[int]:
+    """Return at most `most` multiples of 1, 2, 5, 10 ... from 0 to `last`."""
+    step = 1
+    while last // step + 1 > most:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return list(range(0, last + 1, step))
 
 
 def thinned(count: int, most: int) -> list[int]:
@@ -32,10 +39,9 @@ def thinned(count: int, most: int) -> list[int]:
 def field_map(
     rows: Sequence[Sequence[float]], names: Sequence[str], *, x_title: str, description: str
 ) -> str:
-    """Draw each row of norms by lag, relative to its own lag 0, on a logarithmic scale.
+    """Draw each row of norms by lag, relative to its own largest, on a logarithmic scale.
 
-    Full colour is 1 or more, none is 1e-8 or less; what is above 1 takes the second colour, the
-    fuller the larger, full at 1e4.
+    Full colour is the largest, none is 1e-8 of it or less.
     """
     chosen = thinned(len(rows), MOST_ROWS)
     longest = max(len(row) for row in rows)
@@ -46,16 +52,15 @@ def field_map(
     for y, k in enumerate(chosen):
         top = TOP + y * height
         parts.append(_text(names[k], LEFT - 6, top + height / 2 + 4, "end", "tick"))
+        most = max(rows[k])
         for x, lag in enumerate(lags):
             if lag >= len(rows[k]):
                 continue
-            level = log_ratio(rows[k][lag], rows[k][0])
-            colour = "var(--s1)" if level > 0 else "var(--accent)"
-            shade = level / HIGHEST if level > 0 else 1 - level / DEEPEST
+            shade = 1 - log_ratio(rows[k][lag], most) / DEEPEST
             tip = text(f"{names[k]}, lag {lag}: {rows[k][lag]:.2e}")
             parts.append(
                 f'<rect x="{LEFT + x * cell:.1f}" y="{top:.1f}" width="{cell + 0.3:.1f}"'
-                f' height="{height - 1:.1f}" fill="{colour}" fill-opacity="{max(shade, 0.0):.3f}">'
+                f' height="{height - 1:.1f}" fill="var(--accent)" fill-opacity="{shade:.3f}">'
                 f"<title>{tip}</title></rect>"
             )
     bottom = TOP + len(chosen) * height + 14
@@ -65,8 +70,9 @@ def field_map(
 
 
 def _labelled(lags: Sequence[int]) -> list[tuple[int, int]]:
-    places = thinned(len(lags), 7)
-    return [(x, lags[x]) for x in places]
+    """Return the columns that carry their lag: those nearest to even numbers."""
+    nearest = {min(lags, key=lambda lag: abs(lag - each)) for each in even(lags[-1], 8)}
+    return [(x, lag) for x, lag in enumerate(lags) if lag in nearest]
 
 
 def decay_chart(series: Sequence[Series], *, x_title: str, y_title: str, description: str) -> str:
@@ -92,7 +98,7 @@ def decay_chart(series: Sequence[Series], *, x_title: str, y_title: str, descrip
         _, y = at(0, 10.0**power)
         parts.append(f'<line class="rule" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(_text(f"1e{power}" if power else "1", left - 6, y + 4, "end", "tick"))
-    for k in thinned(int(far) + 1, 6):
+    for k in even(int(far), 7):
         parts.append(_text(str(k), at(k, 10.0**low)[0], bottom + 17, "middle", "tick"))
     for k, line in enumerate(series):
         points = [at(x, y) for x, y in line.points if y > 0]

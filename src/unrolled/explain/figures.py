@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,17 @@ from unrolled.artifact import write_files
 from unrolled.errors import ConfigError
 from unrolled.explain.alignment import checked
 from unrolled.explain.curves import Log, best_epoch, charts
-from unrolled.explain.labels import short
-from unrolled.explain.results import DeletionTest, Explanation
+from unrolled.explain.labels import MOST_UPRIGHT, short
+from unrolled.explain.readings import (
+    ALIGNMENT_READING,
+    BARS_READING,
+    DELETION_READING,
+    GATE_READING,
+    HEAT_READING,
+    MEMORY_READING,
+    WORDS_READING,
+)
+from unrolled.explain.results import DeletionTest, Explanation, LayerStates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +30,9 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 MOST_NUMBERED_COLUMNS = 20
 MOST_NAMED_STEPS = 40
+# The page's colours: of values below 0, of 0, and above.
+SIGNED = ("#963e08", "#ffffff", "#083b86")
+LETTERS_AN_INCH = 15
 # Looked for in this order; each fills in the characters that those before it lack.
 FONTS = (
     "DejaVu Sans",
@@ -55,7 +68,7 @@ def alignment_figure(
     axes.set_yticks(range(len(target)), [short(t) for t in target], fontfamily=fonts)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    if max((len(s) for s in source), default=0) > 2:
+    if max((len(s) for s in source), default=0) > MOST_UPRIGHT:
         for label in axes.get_xticklabels():
             label.set(rotation=60, ha="left", rotation_mode="anchor")
     axes.set_xlabel(f"{source_unit}s read")
@@ -67,8 +80,9 @@ def alignment_figure(
                 if weight >= 0.05:
                     color = "white" if weight > 0.6 else "black"
                     axes.text(s, t, f"{weight:.2f}", ha="center", va="center", color=color, size=7)
-    figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
-    return figure
+    figure.colorbar(image, ax=axes, label="attention weight, 0 to 1", shrink=0.8)
+    reading = ALIGNMENT_READING.format(source_unit=source_unit, target_unit=target_unit)
+    return _with_reading(figure, reading.partition(" The stronger")[0])
 
 
 def attribution_figure(found: Explanation) -> Figure:
@@ -77,7 +91,7 @@ def attribution_figure(found: Explanation) -> Figure:
     Raises `ConfigError` without matplotlib.
     """
     steps = len(found.steps)
-    figure = _figure(4 + min(8.0, 2 + 0.3 * steps), 0.6 + 2.7 * len(found.attributions))
+    figure = _figure(4 + min(8.0, 2 + 0.3 * steps), 2.0 + 2.7 * len(found.attributions))
     grid = figure.subplots(len(found.attributions), 2, squeeze=False, width_ratios=(2, 1))
     fonts, places = _fonts(), list(range(1, steps + 1))
     for (bars, curves), each in zip(grid, found.attributions, strict=True):
@@ -86,15 +100,34 @@ def attribution_figure(found: Explanation) -> Figure:
         bars.axhline(0, color="gray", linewidth=0.8)
         bars.set_title(each.title)
         bars.set_ylabel(each.unit)
-        if steps <= MOST_NAMED_STEPS:
-            names = [short(step) for step in found.steps]
-            bars.set_xticks(places, names, fontfamily=fonts, rotation=60, ha="right")
-        else:
-            bars.set_xlabel("step")
+        _name_steps(bars, found.steps, places)
         if each.deletion is not None:
-            _draw_deletion(curves, each.deletion, found.quantity)
-    figure.suptitle(found.answer, fontfamily=fonts)
-    return figure
+            _draw_deletion(curves, each.deletion, found)
+    figure.suptitle(f"Which step mattered for: {found.answer}", fontfamily=fonts)
+    said = [f"{each.title}: {each.reading}" for each in found.attributions]
+    signs = BARS_READING[found.either_way]
+    return _with_reading(figure, *said, signs, f"Deletion test: {DELETION_READING}")
+
+
+def words_figure(found: Explanation) -> Figure:
+    """Draw what each part did for each written unit: units down, parts across.
+
+    Raises `ConfigError` without matplotlib or where the explanation has no such grid.
+    """
+    if found.words is None:
+        raise ConfigError("this explanation has no written units; ask for the method 'occlusion'")
+    values, written = found.words.values, found.words.written
+    wide = 3 + min(10.0, 0.36 * len(found.steps))
+    figure = _figure(wide, max(4.0, 2.2 + min(14.0, 0.3 * len(written))))
+    axes = figure.subplots()
+    most = _draw_signed(figure, axes, values, "fall of the log-probability [nats]")
+    _name_steps(axes, found.steps, range(len(found.steps)))
+    rows = [f"{short(unit)} ({t})" for t, unit in enumerate(written, start=1)]
+    axes.set_yticks(range(len(rows)), rows, fontfamily=_fonts())
+    axes.set_xlabel("part of the input")
+    axes.set_ylabel("written")
+    axes.set_title("What each part did for each word")
+    return _with_reading(figure, WORDS_READING.format(most=most))
 
 
 def memory_figure(found: Explanation) -> Figure:
@@ -117,7 +150,29 @@ def memory_figure(found: Explanation) -> Figure:
     axes.set_ylabel("share of the largest")
     axes.set_title("Memory by lag")
     axes.legend()
-    return figure
+    return _with_reading(figure, MEMORY_READING, memory.sentence)
+
+
+def gates_figure(found: Explanation) -> Figure:
+    """Draw, for each layer and direction that has gates, the mean of each over its units by step.
+
+    Raises `ConfigError` without matplotlib or where there are no gates.
+    """
+    gated = [each for each in found.states if each.gates]
+    if not gated:
+        raise ConfigError("this explanation has no gates; ask for the method 'states'")
+    steps = len(found.read)
+    figure = _figure(3 + min(10.0, 0.3 * steps), 1.2 + 2.8 * len(gated))
+    rows = figure.subplots(len(gated), 1, squeeze=False)[:, 0]
+    for axes, each in zip(rows, gated, strict=True):
+        for gate, style in zip(each.gates, ("o-", "s--", "D:"), strict=False):
+            axes.plot(range(steps), gate.over_time, style, label=gate.name, markersize=4)
+        axes.set_ylim(0, 1)
+        axes.set_ylabel("mean activity, 0 to 1")
+        axes.set_title(f"Gates of {_place(each)}")
+        _name_steps(axes, found.read, range(steps))
+        axes.legend()
+    return _with_reading(figure, GATE_READING)
 
 
 def states_figure(found: Explanation) -> Figure:
@@ -127,22 +182,17 @@ def states_figure(found: Explanation) -> Figure:
     """
     if not found.states:
         raise ConfigError("this explanation has no states to draw; ask for the method 'states'")
-    steps = len(found.steps)
-    figure = _figure(3 + min(10.0, 0.3 * steps), 3.6 * len(found.states))
+    steps = len(found.read)
+    figure = _figure(3 + min(10.0, 0.3 * steps), 1.2 + 3.6 * len(found.states))
     rows = figure.subplots(len(found.states), 1, squeeze=False)[:, 0]
     for axes, each in zip(rows, found.states, strict=True):
-        most = max((abs(v) for row in each.heat for v in row), default=0.0) or 1.0
-        image = axes.imshow(each.heat, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
-        axes.set_yticks(range(len(each.units)), [str(unit) for unit in each.units], size=7)
+        state = "cell state c" if each.state == "c" else "state h"
+        _draw_signed(figure, axes, each.heat, f"{state} (a plain number)")
+        axes.set_yticks(range(len(each.units)), [each.name_of(u) for u in each.units], size=7)
         axes.set_ylabel("unit")
-        axes.set_title(f"{each.state} of layer L{each.layer}, {each.direction}")
-        if steps <= MOST_NAMED_STEPS:
-            names = [short(step) for step in found.steps]
-            axes.set_xticks(range(steps), names, fontfamily=_fonts(), rotation=60, ha="right")
-        else:
-            axes.set_xlabel("step")
-        figure.colorbar(image, ax=axes, label=each.state)
-    return figure
+        axes.set_title(f"The {state} of {_place(each)}")
+        _name_steps(axes, found.read, range(steps))
+    return _with_reading(figure, HEAT_READING)
 
 
 def save_explanation(found: Explanation, folder: str | Path) -> list[Path]:
@@ -156,8 +206,12 @@ def save_explanation(found: Explanation, folder: str | Path) -> list[Path]:
     if found.alignment is not None:
         weights = found.alignment.weights
         drawn["alignment"] = alignment_figure(weights, found.steps, found.alignment.written)
+    if found.words is not None:
+        drawn["words"] = words_figure(found)
     if found.states:
         drawn["states"] = states_figure(found)
+    if any(each.gates for each in found.states):
+        drawn["gates"] = gates_figure(found)
     if found.memory is not None:
         drawn["memory"] = memory_figure(found)
     places = [
@@ -170,7 +224,42 @@ def save_explanation(found: Explanation, folder: str | Path) -> list[Path]:
     return [place for _, place in places]
 
 
-def _draw_deletion(axes: Any, test: DeletionTest, quantity: str) -> None:
+def _draw_signed(figure: Figure, axes: Any, values: Any, label: str) -> float:
+    """Draw a heat map of values of either sign and its bar; return the largest size."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    most = max((abs(v) for row in values for v in row), default=0.0)
+    colours = LinearSegmentedColormap.from_list("signed", SIGNED)
+    ends = {"vmin": -(most or 1.0), "vmax": most or 1.0}
+    image = axes.imshow(values, cmap=colours, aspect="auto", **ends)
+    figure.colorbar(image, ax=axes, label=label)
+    return most
+
+
+def _name_steps(axes: Any, steps: Sequence[str], places: Sequence[int]) -> None:
+    """Write the names of steps below an axis, or only what it counts where they are many."""
+    if len(steps) <= MOST_NAMED_STEPS:
+        names = [short(step) for step in steps]
+        long = max(map(len, names), default=0) > MOST_UPRIGHT
+        turned = {"rotation": 60, "ha": "right"} if long else {}
+        axes.set_xticks(places, names, fontfamily=_fonts(), **turned)
+    else:
+        axes.set_xlabel("step")
+
+
+def _place(each: LayerStates) -> str:
+    return f"layer {each.layer + 1} {each.direction}"
+
+
+def _with_reading(figure: Figure, *sentences: str) -> Figure:
+    """Return the figure with how to read it below, in lines no wider than it is."""
+    letters = int(LETTERS_AN_INCH * figure.get_figwidth())
+    lines = [line for each in sentences for line in textwrap.wrap(each, letters)]
+    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="dimgray")
+    return figure
+
+
+def _draw_deletion(axes: Any, test: DeletionTest, found: Explanation) -> None:
     full = test.top[0]
     lines = {"highest": test.top, "random": test.random, "lowest": test.bottom}
     for (name, scores), style in zip(lines.items(), ("o-", "s--", "D:"), strict=True):
@@ -179,7 +268,7 @@ def _draw_deletion(axes: Any, test: DeletionTest, quantity: str) -> None:
     axes.fill_between(test.ks, low, high, color="gray", alpha=0.2)
     axes.set_title(f"deletion test: {test.verdict}")
     axes.set_xlabel("steps gone")
-    axes.set_ylabel(f"fall of {quantity}")
+    axes.set_ylabel(f"{'change' if found.either_way else 'fall'} of the {found.quantity}", size=8)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, fontsize="small")
 
 

@@ -18,13 +18,14 @@ TITLES = {
 }
 READINGS = {
     "memory": (
-        "A row is an epoch. A lag counts steps back from the last one read. Full colour: the last"
-        " state hangs on that step as much as on the last; no colour: 1e-8 of it or less; the"
-        " second colour: more, so that gradients grow on their way back."
+        "A row is an epoch; a lag counts steps back from the last one read. Full colour is the most"
+        " of a row, none 1e-8 of that or less. A row that pales to the right is a gradient that"
+        " vanishes on its way back, one that pales to the left a gradient that explodes."
     ),
     "h": (
-        "A row is an epoch, relative to its own lag 0. Where every step has its own path to the"
-        " loss (attention, means, tags), this does not fall even if nothing is carried far."
+        "A row is an epoch, full colour its most, no colour 1e-8 of that or less. Where every step"
+        " has its own path to the loss (attention, means, tags), this does not fall even if nothing"
+        " is carried far."
     ),
     "c": "As above, for the cell state, on whose additive path an LSTM's gradient travels.",
 }
@@ -74,10 +75,16 @@ def _panel(kind: str, rows: Mapping[int, Sequence[float]]) -> str:
         for epoch in chosen
     ]
     chart = decay_chart(curves, x_title=X_TITLE, y_title="norm [log scale]", description=said)
-    return page.figure(
-        f"{TITLES[kind]}, by epoch (down) and lag (across)", picture, READINGS[kind], scrolls=True
-    ) + page.figure(
-        f"{TITLES[kind]}, by lag", chart, f"A straight fall is exponential decay. {said}"
+    return page.beside(
+        page.figure(
+            f"{TITLES[kind]}, by epoch (down) and lag (across)",
+            picture,
+            READINGS[kind],
+            scrolls=True,
+        ),
+        page.figure(
+            f"{TITLES[kind]}, by lag", chart, f"A straight fall is exponential decay. {said}"
+        ),
     )
 
 

@@ -105,8 +105,7 @@ def forecasting_report(
         report = report.add("Beside what needs no model", _beside(metrics))
     report = with_numbers(report, log, metrics)
     panels = [(str(example["name"]), _panel(example, unit), True) for example in examples]
-    report = report.add("Series", page.articles(panels))
-    return with_explanations(report, explanations).html()
+    return with_explanations(report, explanations, ("Series", page.articles(panels))).html()
 
 
 def _known(model: ForecastModel) -> list[float]:

@@ -91,8 +91,7 @@ def surprise_report(
         report = report.add(heading, body)
     report = with_numbers(report, log, metrics)
     panels = [(_heading(e), _panel(e), len(e["tokens"]) > 40) for e in examples]
-    report = report.add("Texts", page.articles(panels))
-    return with_explanations(report, explanations).html()
+    return with_explanations(report, explanations, ("Texts", page.articles(panels))).html()
 
 
 def _heading(example: Example) -> str:

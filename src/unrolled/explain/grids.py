@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from unrolled.explain.labels import short, text, width
+from unrolled.explain.labels import MOST_UPRIGHT, short, text, width
 from unrolled.explain.svg import FONT, SLANT
 
 WIDEST, HIGH = 640, 16
@@ -31,15 +31,17 @@ def signed_grid(
     left = max(map(width, rows), default=0) * FONT + 26
     named = len(columns) <= MOST_LABELS
     names = [short(name) for name in columns] if named else []
-    top = max(map(width, names), default=0) * FONT * math.sin(SLANT) + 26
-    right = max(map(width, names), default=0) * FONT * math.cos(SLANT)
+    lean = SLANT if max(map(len, names), default=0) > MOST_UPRIGHT else 0.0
+    top = max(map(width, names), default=0) * FONT * math.sin(lean) + (26 if lean else 36)
+    right = max(map(width, names), default=0) * FONT * math.cos(lean) if lean else 0.0
     parts = [_label(f"{column_title} →", left, 12, "start", "axis")]
     turned = f' transform="rotate(-90 12 {top:.0f})"'
     parts.append(_label(f"← {row_title}", 12, top, "end", "axis", turned))
     for c, name in enumerate(names):
-        x = left + (c + 0.6) * cell
-        lean = f' transform="rotate({-math.degrees(SLANT):.0f} {x:.1f} {top - 5:.1f})"'
-        parts.append(_label(name, x, top - 5, "start", "label", lean))
+        x = left + (c + (0.6 if lean else 0.5)) * cell
+        turn = f' transform="rotate({-math.degrees(lean):.0f} {x:.1f} {top - 5:.1f})"'
+        anchor = "start" if lean else "middle"
+        parts.append(_label(name, x, top - 5, anchor, "label", turn if lean else ""))
     for r, row in enumerate(values):
         y = top + r * HIGH
         parts.append(_label(rows[r], left - 6, y + HIGH - 4, "end", "tick"))

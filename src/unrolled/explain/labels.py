@@ -8,6 +8,8 @@ from html import escape
 
 VISIBLE = {" ": "␣", "\n": "↵", "\r": "↵", "\t": "⇥", "\u00a0": "⍽"}
 LONGEST = 18
+# Names of columns no longer than this stand upright, longer ones lean.
+MOST_UPRIGHT = 2
 BPE_SPACE = "▁"
 
 

@@ -14,10 +14,12 @@ from unrolled.explain.svg import STRONG
 STYLE = """
 :root { color-scheme: light dark; --page: #ffffff; --ink: #16191f; --soft: #525a66;
   --rule: #d5dae2; --panel: #f5f7fa; --accent: #083b86; --accent-rgb: 8, 59, 134;
+  --ground: var(--page); --shade: rgba(22, 25, 31, .28);
   --minus-rgb: 150, 62, 8;
   --on: #ffffff; --in: #0a0c10; --s0: #0b57d0; --s1: #a8480b; --s2: #0b7a53; --s3: #8a2f9c; }
 @media (prefers-color-scheme: dark) { :root { --page: #101216; --ink: #e9ecf1; --soft: #a9b2bf;
   --rule: #343a44; --panel: #191d23; --accent: #6ea8fe; --accent-rgb: 110, 168, 254;
+  --shade: rgba(200, 212, 228, .3);
   --minus-rgb: 224, 138, 80;
   --on: #000000; --in: #ffffff; --s0: #8ab4f8; --s1: #ffab70; --s2: #6fd3a6; --s3: #d9a0e6; } }
 * { box-sizing: border-box; }
@@ -32,18 +34,25 @@ p { max-width: 46rem; } .lead { font-size: 1.1rem; } .soft { color: var(--soft);
 .grid-of { display: grid; gap: 1.25rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); }
 article, figure { min-width: 0; }
-article { background: var(--panel); border-radius: .75rem; padding: 1rem; }
+article { --ground: var(--panel); background: var(--panel); border-radius: .75rem; padding: 1rem; }
 figure { margin: 0 0 1rem; } figcaption { color: var(--soft); font-size: .92rem; max-width: 46rem; }
 figcaption b { color: var(--ink); }
 article.wide { grid-column: 1 / -1; }
-.scroll { overflow-x: auto; padding: 2px; }
+.scroll { overflow-x: auto; padding: 2px; --to: var(--ground) 50%, transparent; background:
+  linear-gradient(to right, var(--to)) 0 0 / 2rem 100% no-repeat local,
+  linear-gradient(to left, var(--to)) 100% 0 / 2rem 100% no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) 0 0 / .8rem 100% no-repeat scroll,
+  linear-gradient(to left, var(--shade), transparent) 100% 0 / .8rem 100% no-repeat scroll; }
+nav ul { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; padding: 0; list-style: none; }
+nav a { display: inline-block; padding: .25rem 0; color: var(--s0); }
 :focus-visible { outline: 3px solid var(--s0); outline-offset: 2px; border-radius: .25rem; }
 svg text { fill: var(--ink); font-size: 13px; } svg.chart { width: 100%; height: auto;
   max-width: 29rem; }
 svg.plot { width: 100%; height: auto; min-width: 34rem; max-width: 60rem; }
 svg .axis, svg .tick { fill: var(--soft); font-size: 12px; }
 svg .on, svg .in { font-size: 11px; } svg .on { fill: var(--on); } svg .in { fill: var(--in); }
-svg.grid { max-width: 100%; height: auto; } svg.grid rect { stroke: var(--rule); }
+svg.grid { max-width: 100%; height: auto; }
+.scroll svg.grid { max-width: max(100%, 60rem); } svg.grid rect { stroke: var(--rule); }
 svg.grid rect.peak { stroke: var(--ink); stroke-width: 2; }
 svg .rule { stroke: var(--rule); } svg .mark { stroke: var(--soft); stroke-dasharray: 3 4; }
 .line { fill: none; stroke-width: 2.2; } .dot { stroke: var(--page); }
@@ -52,7 +61,8 @@ svg .rule { stroke: var(--rule); } svg .mark { stroke: var(--soft); stroke-dasha
 .line.s2 { stroke: var(--s2); stroke-dasharray: 2 3; } .dot.s2 { fill: var(--s2); }
 .line.s3 { stroke: var(--s3); stroke-dasharray: 9 3 2 3; } .dot.s3 { fill: var(--s3); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 1.25rem; }
-caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .25rem; }
+caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .25rem;
+  max-width: calc(100vw - 5rem); }
 th, td { padding: .3rem .55rem .3rem 0; border-bottom: 1px solid var(--rule); text-align: left;
   vertical-align: top; overflow-wrap: break-word; }
 td.number, th.number { text-align: right; } td.number { white-space: nowrap; }
@@ -72,6 +82,7 @@ svg .band { fill: var(--soft); opacity: .18; }
 h4 { font-size: 1rem; margin: 1rem 0 .35rem; }
 .pair { display: grid; gap: 1.25rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
+@media (max-width: 30rem) { article { padding: .75rem; } table { font-size: .92rem; } }
 @media print { article, figure { break-inside: avoid; } }
 """
 
@@ -94,6 +105,11 @@ class Report:
             f'<section aria-labelledby="s{k}"><h2 id="s{k}">{text(heading)}</h2>{body}</section>\n'
             for k, (heading, body) in enumerate(self.sections)
         )
+        links = "".join(
+            f'<li><a href="#s{k}">{text(heading)}</a></li>'
+            for k, (heading, _) in enumerate(self.sections)
+        )
+        contents = f'<nav aria-label="On this page"><ul>{links}</ul></nav>\n'
         return (
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -101,7 +117,7 @@ class Report:
             " content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
             f"<title>{text(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
             f'<h1>{text(self.title)}</h1>\n<p class="lead">{text(self.lead)}</p>\n'
-            f"{sections}</main>\n</body>\n</html>\n"
+            f"{contents if len(self.sections) > 1 else ''}{sections}</main>\n</body>\n</html>\n"
         )
 
 
@@ -203,11 +219,15 @@ def marked_text(tokens: Sequence[str], weights: Sequence[float]) -> str:
     return f'<p class="read" dir="auto">{"".join(spans)}</p>'
 
 
-def signed_text(tokens: Sequence[str], values: Sequence[float]) -> str:
-    """Return a text with tokens shaded by value, the largest fully; below 0 underlined as well."""
+def signed_text(tokens: Sequence[str], values: Sequence[float], *, apart: bool = False) -> str:
+    """Return a text with tokens shaded by value, the largest fully; below 0 underlined as well.
+
+    `apart` puts a space between all tokens, also where they are single characters.
+    """
     most = max(map(abs, values), default=0.0) or 1.0
     spans = []
-    for token, piece, value in zip(tokens, join(tokens), values, strict=True):
+    pieces = [f" {t}" if k else t for k, t in enumerate(tokens)] if apart else join(tokens)
+    for token, piece, value in zip(tokens, pieces, values, strict=True):
         share = abs(value) / most
         kinds = [
             name for name, holds in (("strong", share >= STRONG), ("minus", value < 0)) if holds

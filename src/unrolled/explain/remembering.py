@@ -7,14 +7,16 @@ vanishes is also a gradient that training never saw (Pascanu et al. 2013, sectio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from unrolled.explain.gradients import need_torch
 from unrolled.explain.results import Memory, numbers
-from unrolled.explain.subject import Array, How, Subject, scores
+from unrolled.explain.subject import Array, How, Recalled, Subject, scores
 from unrolled.runtime.recurrent import Recurrent
+from unrolled.spec import RecurrentSpec
 
 EXACT_UP_TO = 256
 PROBES = 64
@@ -39,14 +41,29 @@ def jacobian_norms(
     torch.
     """
     need_torch("the memory of a model")
+    spec, module = layer.spec, _twin(layer)
+
+    def last(read: Any) -> Any:
+        _, state = module(read)
+        return _top(state[0] if spec.cell == "lstm" else state, spec.num_directions)
+
+    return _norms(last, spec, np.asarray(x, np.float64), exact, probes, seed)
+
+
+def _norms(
+    last: Callable[[Any], Any],
+    spec: RecurrentSpec,
+    read: Array,
+    exact: bool | None,
+    probes: int,
+    seed: int,
+) -> tuple[Array, Array]:
+    """Return what `jacobian_norms` does, of `last`, which maps tensors [N, T, I] to h_T [N, P]."""
     import torch
 
-    spec = layer.spec
-    read = np.asarray(x, np.float64)
     width = spec.state_size(spec.num_layers - 1)
     if exact is None:
         exact = width <= EXACT_UP_TO
-    module = _twin(layer)
     given = np.eye(width)
     if not exact:
         given = np.random.default_rng(seed).choice([-1.0, 1.0], size=(probes, width))
@@ -56,9 +73,7 @@ def jacobian_norms(
         directions = torch.from_numpy(given[at : at + rows])
         repeated = torch.from_numpy(np.repeat(read[None], len(directions), axis=0))
         repeated.requires_grad_()
-        _, state = module(repeated)
-        last = _top(state[0] if spec.cell == "lstm" else state, spec.num_directions)
-        (slope,) = torch.autograd.grad((last * directions).sum(), repeated)
+        (slope,) = torch.autograd.grad((last(repeated) * directions).sum(), repeated)
         squares.append(slope.square().sum(dim=2).numpy()[:, ::-1])
     each = np.concatenate(squares)
     if exact:
@@ -92,14 +107,21 @@ def effective_length(norms: Array, share: float) -> int | None:
 
 
 def memory_of(subject: Subject, how: How, *, seed: int = 0) -> Memory:
-    """Return the memory curve of the stack on this input, and the answer's own beside it."""
+    """Return the memory curve of the stack on this input, and the answer's own beside it.
+
+    Of a stack that reads what it wrote the steps are the units read, by every way in which they
+    reach the last state; one that is gone is read as a unit that says nothing.
+    """
     assert subject.stack is not None
-    steps = len(subject.steps)
-    norms, errors = (
-        part[:steps] for part in jacobian_norms(subject.stack, subject.whole, seed=seed)
-    )
-    keep = np.concatenate([np.ones((1, steps), bool), ~np.eye(steps, dtype=bool)[::-1]])
-    found = scores(subject, keep, how)
+    if subject.recalled is not None:
+        steps, norms, errors, found = _of_writing(subject.stack.spec, subject.recalled(), seed)
+    else:
+        steps = len(subject.steps)
+        norms, errors = (
+            part[:steps] for part in jacobian_norms(subject.stack, subject.whole, seed=seed)
+        )
+        keep = np.concatenate([np.ones((1, steps), bool), ~np.eye(steps, dtype=bool)[::-1]])
+        found = scores(subject, keep, how)
     length_e, length_1 = effective_length(norms, 1 / math.e), effective_length(norms, 0.01)
     return Memory(
         norms=numbers(norms),
@@ -112,15 +134,25 @@ def memory_of(subject: Subject, how: How, *, seed: int = 0) -> Memory:
     )
 
 
+def _of_writing(spec: RecurrentSpec, given: Recalled, seed: int) -> tuple[int, Array, Array, Array]:
+    """Return T, the norms and their errors by lag, and the score whole and without each unit."""
+    import torch
+
+    norms, errors = _norms(lambda x: given.last(x)[0], spec, given.x, None, PROBES, seed)
+    steps = len(given.x)
+    gone = np.repeat(given.x[None], steps + 1, axis=0)
+    places = np.arange(steps)
+    gone[1 + places, steps - 1 - places] = given.nothing[steps - 1 - places]
+    with torch.no_grad():
+        found: Array = given.last(torch.from_numpy(gone))[1].numpy()
+    return steps, norms, errors, found
+
+
 def _sentence(steps: int, length_e: int | None, length_1: int | None) -> str:
-    within = f"does not within the {steps} steps of this input"
-    first = f"does so at lag {length_e}" if length_e is not None else within
-    second = f"at lag {length_1}" if length_1 is not None else "does not within them"
     if length_e is None:
-        second = "nor below 1 %" if length_1 is None else f"below 1 % {second}"
-        return f"What the stack keeps of a step falling below 1/e of its most {first}, {second}."
-    ending = f"below 1 % {second}" if length_1 is not None else f"to below 1 % it {second}"
-    return f"The norm falls below 1/e of its largest at lag {length_e}, {ending}."
+        return f"The norm stays above 1/e of its largest over all {steps} steps of this input."
+    second = "at no lag" if length_1 is None else f"at lag {length_1}"
+    return f"The norm falls below 1/e of its largest at lag {length_e}, below 1 % {second}."
 
 
 def memory(model: Any, x: Any, *, target: str | None = None, seed: int = 0) -> Memory:

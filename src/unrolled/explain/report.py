@@ -14,6 +14,7 @@ from unrolled.explain.classes import frames_panel, with_classes
 from unrolled.explain.curves import RATES, finite, learning_curves
 from unrolled.explain.flow import flow_section
 from unrolled.explain.labels import join, shown
+from unrolled.explain.readings import ALIGNMENT_READING
 from unrolled.explain.results import Explanation
 from unrolled.explain.sections import with_explanations
 
@@ -50,6 +51,9 @@ MEANINGS = {
     "windows": "origins that were forecast from",
     "crps": "continuous ranked probability score, in the units of the series; lower is better",
     "train_seconds": "time spent in training, in seconds",
+    "train_loss": "mean loss on the training data in the epoch that was kept; lower is better",
+    "epoch": "the pass whose weights were kept",
+    "epochs_run": "passes over the training data",
     "epochs": "passes over the training data",
     "best_epoch": "the pass whose weights were kept",
     "beam": "hypotheses kept while decoding",
@@ -61,10 +65,6 @@ WIDE_FROM = 13
 CAVEAT = (
     "Attention shows where the model looked, which is not always why it decided (Jain and Wallace"
     " 2019)."
-)
-ALIGNMENT_READING = (
-    "A row is a {target_unit} that was written; its weights over the {source_unit}s that were read"
-    " sum to 1. The stronger the colour, the more it looked there; the frame marks the most."
 )
 TEXT_READING = (
     "The stronger the shading of a {unit}, the more it weighed in the answer; the strongest has a"
@@ -103,9 +103,8 @@ def translation_report(
         for k, e in enumerate(examples, start=1)
     ]
     report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
-    if examples:
-        report = report.add("Examples", body + page.articles(panels))
-    return _with_extra(with_explanations(report, explanations), extra_sections).html()
+    answers = ("Examples", body + page.articles(panels)) if examples else None
+    return _with_extra(with_explanations(report, explanations, answers), extra_sections).html()
 
 
 def classification_report(
@@ -129,10 +128,11 @@ def classification_report(
     panels = [(_verdict(e), _attended(k, e, unit), False) for k, e in enumerate(examples, start=1)]
     report = with_numbers(page.Report(title, _lead(metrics, log)), log, metrics)
     report = with_classes(report, metrics)
+    answers = None
     if examples:
         heading = "Sequences" if "frames" in examples[0] else "Texts"
-        report = report.add(heading, page.paragraph(CAVEAT, kind="soft") + page.articles(panels))
-    return _with_extra(with_explanations(report, explanations), extra_sections).html()
+        answers = heading, page.paragraph(CAVEAT, kind="soft") + page.articles(panels)
+    return _with_extra(with_explanations(report, explanations, answers), extra_sections).html()
 
 
 def write_report(path: str | Path, html: str) -> None:

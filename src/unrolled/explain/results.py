@@ -107,6 +107,10 @@ class LayerStates(Struct, frozen=True, kw_only=True):
     heat: tuple[Numbers, ...]
     state: Literal["h", "c"]
 
+    def name_of(self, unit: int) -> str:
+        """Return what a unit is called, as `--unit` takes it: `"L0:17"`, backward `"L0r:17"`."""
+        return f"L{self.layer}{'r' if self.direction == 'backward' else ''}:{unit}"
+
 
 class Memory(Struct, frozen=True, kw_only=True):
     """How long the stack remembers: the norm of d h_T / d x_(T - lag), from lag 0.
@@ -133,7 +137,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     any. Steps leave by `how`. What was not asked for is None or empty. `name` is what the input is
     called where its steps do not say it; those of a `series` are places in time. Where
     the score is a value that may go `either_way`, methods rank by size and their tests watch how
-    far it moves.
+    far it moves. Where no stack reads the input, but one reads what it wrote, `wrote` names the
+    units that it read, from `<s>`: `states` and `memory` are over these instead of `steps`.
     """
 
     answer: str
@@ -151,6 +156,12 @@ class Explanation(Struct, frozen=True, kw_only=True):
     name: str = ""
     series: bool = False
     either_way: bool = False
+    wrote: tuple[str, ...] = ()
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The steps that `states` and `memory` are over."""
+        return self.wrote or self.steps
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as plain lists, numbers and texts."""

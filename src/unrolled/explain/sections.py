@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from unrolled.explain import page, svg
 from unrolled.explain.grids import signed_grid
 from unrolled.explain.labels import join, shown
+from unrolled.explain.readings import (
+    DELETION_READING,
+    GATE_READING,
+    HEAT_READING,
+    MEMORY_READING,
+    SERIES_READING,
+    TEXT_READING,
+    WORDS_READING,
+)
 from unrolled.explain.results import Attribution, DeletionTest, Explanation, LayerStates, Memory
 from unrolled.explain.svg import Series
 
@@ -20,44 +31,43 @@ TEST = (
     " ranks highest first, and lets the model answer again. A method to trust makes the answer fall"
     " sooner than random orders do."
 )
-TEXT_READING = (
-    "{what} The stronger the shading, the larger; underlined parts speak against the answer. The"
-    " largest is {most:.3g} ({unit})."
+CAPTION = (
+    "Mean {move} of the {unit} as steps go: those that a method ranks highest, those that it ranks"
+    " lowest; of random ones it is {random:.3g}"
 )
-SERIES_READING = "{what} Upwards speaks for the answer, downwards against it."
-DELETION_READING = (
-    "The further a line rises, the more the answer lost. 90 % of random orders lie in the grey"
-    " area; 'highest' should keep to its upper edge or above, 'lowest' to its lower edge."
-)
-WORDS_READING = (
-    "A row is a unit that was written, those before it given; a column is a part of the input. The"
-    " stronger the colour, the more the unit's log-probability moves when that part alone is gone:"
-    " one colour where it falls, the other where it rises. The most is {most:.3g}."
-)
-CAPTION = "Mean {move} of the {unit} as steps go, and the verdict of each method's test"
 GATES = (
     "Gates are numbers from 0 (closed) to 1 (open). The forget gate of an LSTM and the update gate"
     " of a GRU say how much of the last state is kept; a unit's time constant is after how many"
     " steps what it holds has faded to 1/e."
 )
-GATE_READING = "The mean over all units of each gate, step by step: 1 is open, 0 closed."
-HEAT_READING = (
-    "A row is a unit, named as --unit takes it, a column a step; the stronger the colour, the"
-    " further its {state} is from 0, and the two colours tell the sign. These are the {count}"
-    " units that vary most; the largest is {most:.2f} from 0."
-)
 MEMORY = (
-    "How much the last state still depends on a step that lies some lag back, whatever the answer"
-    " makes of it, and beside it how far the answer moves when that step is gone."
-)
-MEMORY_READING = (
-    "'gradient' is the norm of the last state's derivative by the step's input, 'answer' the change"
-    " of the score without the step, each as a share of its own largest."
+    "How much the last state still depends on a step that lies some lag back (the norm of its"
+    " derivative), whatever the answer makes of it, and beside it how far the answer moves when"
+    " that step is gone. A lag counts steps back from the last one read."
 )
 
 
-def with_explanations(report: page.Report, found: Sequence[Explanation]) -> page.Report:
-    """Return the report with the sections that the explanations have something for."""
+WROTE = (
+    "No recurrent part reads this input. What is looked into is the part that writes, over what it"
+    " read as it wrote: <s>, which begins the text, and then each unit that it had written."
+)
+
+
+def with_explanations(
+    report: page.Report, found: Sequence[Explanation], answers: tuple[str, str] | None = None
+) -> page.Report:
+    """Return the report with its answers and the sections that explanations have something for.
+
+    `answers` is a heading and HTML. Who asks why an answer is as it is reads that first: where
+    there are explanations, they and the answers come before what `report` holds.
+    """
+    first = page.Report("", "") if answers is None else page.Report("", "").add(*answers)
+    explained = _explained(first, found)
+    parts = (explained.sections, report.sections)
+    return replace(report, sections=sum(parts if found else reversed(parts), ()))
+
+
+def _explained(report: page.Report, found: Sequence[Explanation]) -> page.Report:
     mattered = [each for each in found if each.attributions]
     if mattered:
         body = page.paragraph(TEST) + _panels(mattered, _attributed)
@@ -84,19 +94,28 @@ def _heading(found: Explanation) -> str:
 def _attributed(found: Explanation) -> str:
     gone = "removed" if found.how == "remove" else "replaced by what says nothing"
     said = (
-        f"Explained: {found.answer}. Its {found.quantity} is {found.score:.4g} given all"
-        f" {len(found.steps)} parts of the input, and {found.score_of_nothing:.4g} given none."
-        f" Tested parts are {gone}."
+        f"Explained: {found.answer}. Its {found.quantity} is {_score(found, found.score)} given all"
+        f" {len(found.steps)} parts of the input, and {_score(found, found.score_of_nothing)} given"
+        f" none. Tested parts are {gone}."
     )
     rows = [_row(found, each) for each in found.attributions]
-    header = ("Method", "Here", "Highest gone", "Random gone", "Ranks highest")
+    header = ("Method", "Verdict", "Highest gone", "Lowest gone", "Ranks highest")
+    test = found.attributions[0].deletion
+    assert test is not None
+    caption = CAPTION.format(move=_move(found), unit=found.quantity, random=test.area_random)
     parts = [_method(found, each) for each in found.attributions]
     return (
-        page.paragraph(said)
-        + page.table(CAPTION.format(move=_move(found), unit=found.quantity), header, rows)
-        + _by_word(found)
-        + "".join(parts)
+        page.paragraph(said) + page.table(caption, header, rows) + _by_word(found) + "".join(parts)
     )
+
+
+def _score(found: Explanation, score: float) -> str:
+    """Return a score, of a log-probability with the probability that it is."""
+    if not found.quantity.startswith("log-probability"):
+        return f"{score:.4g}"
+    share = math.exp(min(score, 0.0))
+    said = page.percent(share, 1) if share >= 0.001 else f"{share:.1g}"
+    return f"{score:.4g} (a probability of {said})"
 
 
 def _by_word(found: Explanation) -> str:
@@ -128,9 +147,17 @@ def _row(found: Explanation, each: Attribution) -> tuple[str | float, ...]:
     assert each.deletion is not None
     size = np.abs(each.values) if found.either_way else np.array(each.values)
     order = np.argsort(-size, kind="stable")[:MOST_NAMED]
-    named = ", ".join(f"{_step(found, t)}\u00a0({t + 1})" for t in order)
+    named = ", ".join(_named_step(found, t) for t in order)
     test = each.deletion
-    return each.title, test.verdict, round(test.area_top, 3), round(test.area_random, 3), named
+    return each.title, test.verdict, round(test.area_top, 3), round(test.area_bottom, 3), named
+
+
+def _named_step(found: Explanation, t: int) -> str:
+    """Return a step's name and place, which are one where steps are only numbered."""
+    step = _step(found, t)
+    # Stamps stay on one line.
+    whole = step.replace("-", "\u2011").replace(" ", "\u00a0") if found.series else step
+    return step if step == str(t + 1) else f"{whole}\u00a0({t + 1})"
 
 
 def _method(found: Explanation, each: Attribution) -> str:
@@ -138,8 +165,10 @@ def _method(found: Explanation, each: Attribution) -> str:
     title = f"{each.title} [{each.unit.partition(' [')[2].rstrip(']') or each.unit}]"
     if len(found.steps) <= MOST_READ and not found.series:
         most = max(map(abs, each.values))
-        reading = TEXT_READING.format(what=each.reading, most=most, unit=each.unit)
-        picture = page.figure(title, page.signed_text(found.steps, each.values), reading)
+        reading = TEXT_READING[found.either_way].format(
+            what=each.reading, most=most, unit=each.unit
+        )
+        picture = page.figure(title, _shaded(found, each), reading)
     else:
         points = tuple((float(t + 1), value) for t, value in enumerate(each.values))
         drawn = svg.line_chart(
@@ -148,7 +177,9 @@ def _method(found: Explanation, each: Attribution) -> str:
             y_title=each.unit,
             description=f"{each.title} of {len(points)} steps. {each.deletion.sentence}",
         )
-        picture = page.figure(title, drawn, SERIES_READING.format(what=each.reading))
+        picture = page.figure(
+            title, drawn, SERIES_READING[found.either_way].format(what=each.reading)
+        )
     details = ""
     if each.details:
         named = [(name.replace("_", " "), value) for name, value in each.details.items()]
@@ -161,6 +192,11 @@ def _method(found: Explanation, each: Attribution) -> str:
     )
     test = page.paragraph(each.deletion.sentence) + _deleted(each.deletion, found)
     return page.subheading(each.title) + page.beside(picture + details + numbers, test)
+
+
+def _shaded(found: Explanation, each: Attribution) -> str:
+    """Return the steps shaded by value; those of an input with a name are no running text."""
+    return page.signed_text(found.steps, each.values, apart=bool(found.name))
 
 
 def _step(found: Explanation, t: int) -> str:
@@ -195,11 +231,15 @@ def _deleted(test: DeletionTest, found: Explanation) -> str:
     return page.figure(f"Deletion test, {quantity} by steps gone", picture, DELETION_READING)
 
 
+def _wrote(found: Explanation) -> str:
+    return page.paragraph(WROTE, kind="soft") if found.wrote else ""
+
+
 def _states(found: Explanation) -> str:
     rows = [row for each in found.states for row in _gate_rows(each)]
     header = ("Layer and gate", "Mean", "Closed (< 0.1)", "Open (> 0.9)", "Median time constant")
     table = page.table("Gates; shares are over steps and units", header, rows) if rows else ""
-    return table + "".join(_layer(found, each) for each in found.states)
+    return _wrote(found) + table + "".join(_layer(found, each) for each in found.states)
 
 
 def _gate_rows(each: LayerStates) -> list[tuple[str | float, ...]]:
@@ -222,19 +262,18 @@ def _named(each: LayerStates) -> str:
 
 def _layer(found: Explanation, each: LayerStates) -> str:
     state = "cell state" if each.state == "c" else "state"
-    way = "r" if each.direction == "backward" else ""
-    names = [f"L{each.layer}{way}:{unit}" for unit in each.units]
+    names = [each.name_of(unit) for unit in each.units]
     most = max((abs(v) for row in each.heat for v in row), default=0.0)
     grid = signed_grid(
         each.heat,
         names,
-        found.steps,
+        found.read,
         row_title="units",
         column_title="steps",
-        description=f"The {state} of {_named(each)} over {len(found.steps)} steps",
+        description=f"The {state} of {_named(each)} over {len(found.read)} steps",
     )
-    reading = HEAT_READING.format(state=state, count=len(names), most=most)
-    heat = page.figure(f"The {state} of {_named(each)} (no unit)", grid, reading, scrolls=True)
+    reading = f"{HEAT_READING} The largest is {most:.2f} from 0."
+    heat = page.figure(f"The {state} of {_named(each)}", grid, reading, scrolls=True)
     if not each.gates:
         return page.subheading(_named(each)) + heat
     lines = [
@@ -245,7 +284,7 @@ def _layer(found: Explanation, each: LayerStates) -> str:
         lines,
         x_title="step",
         y_title="mean activity, 0 to 1",
-        description=f"Mean activity of the gates of {_named(each)} over {len(found.steps)} steps",
+        description=f"Mean activity of the gates of {_named(each)} over {len(found.read)} steps",
     )
     gates = page.figure(f"Gates of {_named(each)}, from 0 to 1", chart, GATE_READING)
     return page.subheading(_named(each)) + page.beside(gates, heat)
@@ -261,16 +300,22 @@ def _remembered(found: Explanation) -> str:
         y_title="share of the largest, 0 to 1",
         description=f"Memory over {len(memory.norms)} lags. {memory.sentence}",
     )
+    names = [shown(step) if " " not in step.strip() else step for step in found.read]
     rows = [
-        (lag, norm, change)
-        for lag, (norm, change) in enumerate(zip(memory.norms, memory.deletion, strict=True))
+        (lag, name, norm, change)
+        for lag, (name, norm, change) in enumerate(
+            zip(reversed(names), memory.norms, memory.deletion, strict=True)
+        )
     ]
-    header = ("Lag", "Norm of d h_T / d x", f"Change of the {found.quantity}")
+    header = ("Lag", "Step", "Norm of d h_T / d x", f"Change of the {found.quantity}")
     return (
-        page.paragraph(f"{memory.sentence} The norms are {how}.")
-        + page.figure("Memory by lag, as shares", chart, MEMORY_READING)
-        + page.details("Every lag in numbers", page.table("Memory by lag", header, rows))
-        + _lengths(memory)
+        _wrote(found)
+        + page.paragraph(f"{memory.sentence} The norms are {how}.")
+        + page.beside(
+            page.figure("Memory by lag, as shares", chart, MEMORY_READING),
+            _lengths(memory)
+            + page.details("Every lag in numbers", page.table("Memory by lag", header, rows)),
+        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from unrolled.runtime.operator import PEEPHOLE, STANDARD
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.runtime.reference import merge, sigmoid
 from unrolled.shapes import suffixes
+from unrolled.spec import RecurrentSpec
 
 CLOSED, OPEN = 0.1, 0.9
 MOST_UNITS = 16
@@ -41,10 +43,11 @@ class Trace:
     c: Array | None
 
 
-def trace(layer: Recurrent, x: Any) -> list[Trace]:
+def trace(layer: Recurrent, x: Any, start: Any = None) -> list[Trace]:
     """Return the gates and states of every layer and direction over one sequence x [T, I].
 
-    The equations of `unrolled.nn.LSTM`, `GRU` and `RNN`, one step at a time. Raises ValueError for
+    The equations of `unrolled.nn.LSTM`, `GRU` and `RNN`, one step at a time, from the state `start`
+    of one row as `Recurrent.step` takes it, by default the layer's own. Raises ValueError for
     a shape that does not fit, and for cells with options or peepholes.
     """
     spec = layer.spec
@@ -56,7 +59,8 @@ def trace(layer: Recurrent, x: Any) -> list[Trace]:
     traces: list[Trace] = []
     for k in range(spec.num_layers):
         found = [
-            _direction(layer, k, d, suffix, read) for d, suffix in enumerate(suffixes(spec, k))
+            _direction(layer, k, d, suffix, read, start)
+            for d, suffix in enumerate(suffixes(spec, k))
         ]
         y = merge(spec, [each.h for each in found])
         read = y + read if spec.residual and k else y
@@ -64,7 +68,7 @@ def trace(layer: Recurrent, x: Any) -> list[Trace]:
     return traces
 
 
-def _direction(layer: Recurrent, k: int, d: int, suffix: str, x: Array) -> Trace:
+def _direction(layer: Recurrent, k: int, d: int, suffix: str, x: Array, start: Any) -> Trace:
     spec, weights = layer.spec, layer.weights
     hidden, count = spec.hidden_sizes[k], spec.gates
     ih, hh = weights["weight_ih" + suffix], weights["weight_hh" + suffix]
@@ -73,6 +77,10 @@ def _direction(layer: Recurrent, k: int, d: int, suffix: str, x: Array) -> Trace
     bias = weights.get("bias_hh" + suffix, zero)
     h = weights.get("h0" + suffix, np.zeros(spec.state_size(k), layer.dtype))
     c = weights.get("c0" + suffix, np.zeros(hidden, layer.dtype))
+    if start is not None:
+        first, cells = start if spec.cell == "lstm" else (start, None)
+        h = _of(spec, first, k, d)
+        c = c if cells is None else _of(spec, cells, k, d)
     steps = len(x)
     hs, cs = np.empty((steps, len(h)), layer.dtype), np.empty((steps, hidden), layer.dtype)
     gates = np.empty((steps, count, hidden), layer.dtype)
@@ -102,6 +110,13 @@ def _direction(layer: Recurrent, k: int, d: int, suffix: str, x: Array) -> Trace
         hs[t], cs[t] = h, c
     named = {name: gates[:, place] for place, name in enumerate(NAMES[spec.cell])}
     return Trace(k, bool(d), spec.cell, named, hs, cs if spec.cell == "lstm" else None)
+
+
+def _of(spec: RecurrentSpec, state: Any, k: int, d: int) -> Array:
+    """Return a layer's and direction's part of a state of one row, [L * D, 1, P] or a tuple."""
+    if isinstance(state, tuple):
+        return np.asarray(state[k][d, 0])
+    return np.asarray(state[k * spec.num_directions + d, 0])
 
 
 def cut(found: Trace, first: int) -> Trace:
@@ -175,18 +190,26 @@ class Peak:
     value: float
 
 
-def nearest(layer: Recurrent, inputs: Iterable[Array], unit: str, *, count: int = 5) -> list[Peak]:
+def nearest(
+    layer: Recurrent,
+    inputs: Iterable[Array],
+    unit: str,
+    *,
+    starts: Iterable[Any] | None = None,
+    count: int = 5,
+) -> list[Peak]:
     """Return the inputs [T, I] whose largest h of a unit is highest, best first.
 
+    `starts` are the states from which each is read, as `trace` takes them.
     `unit` is a layer and a unit, both from 0, such as "L0:17"; with "r" after the layer, as in
     "L0r:17", that of the backward direction. Raises ConfigError for a unit that there is not.
     """
     k, backward, place = parse_unit(layer, unit)
     peaks = []
-    for row, x in enumerate(inputs):
-        found = next(
-            each for each in trace(layer, x) if (each.layer, each.backward) == (k, backward)
-        )
+    pairs = zip(inputs, repeat(None) if starts is None else starts, strict=False)
+    for row, (x, start) in enumerate(pairs):
+        traced = trace(layer, x, start)
+        found = next(each for each in traced if (each.layer, each.backward) == (k, backward))
         step = int(found.h[:, place].argmax())
         peaks.append(Peak(row, step, float(found.h[step, place])))
     return sorted(peaks, key=lambda peak: -peak.value)[:count]

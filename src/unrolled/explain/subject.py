@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,37 @@ from unrolled.runtime.recurrent import Recurrent
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 How = Literal["remove", "replace"]
-# A recurrent stack, and what maps an input to its steps: their names, and [S, I] that it reads.
-Reader: TypeAlias = tuple[Recurrent, Callable[[Any], tuple[tuple[str, ...], Array]]]
 # Steps, counted over all rows, that are scored in one batch.
 STEPS_AT_ONCE = 1 << 15
+
+
+class Reading(NamedTuple):
+    """What a recurrent stack reads: the names of its steps, x [S, I], and its first state.
+
+    `start` is the state as `Recurrent.step` takes it, for one row; None is the stack's own.
+    """
+
+    steps: tuple[str, ...]
+    x: Array
+    start: Any = None
+
+
+# A recurrent stack, and what maps an input to what the stack reads.
+Reader: TypeAlias = tuple[Recurrent, Callable[[Any], Reading]]
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """How what a stack wrote depends on what it read of its own writing. Needs torch.
+
+    `x` [T, E] stands for the T units that were read, `nothing` [T, E] for units that say nothing.
+    `last` maps tensors [N, T, E] to the top layer's last state [N, P] and the answer's score [N],
+    by every way that leads there: the states, the attention and what is fed back.
+    """
+
+    x: Array
+    nothing: Array
+    last: Callable[[Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -30,12 +57,14 @@ class Differentiable:
     """An answer's score as a differentiable function of what the recurrent stack reads.
 
     `x` [S, I] is what it reads, `baseline` [S, I] the same without information; `gradient` maps
-    [N, S, I] to scores [N] and their gradients [N, S, I], in evaluation mode.
+    [N, S, I] to scores [N] and their gradients [N, S, I], in evaluation mode. `note` says what is
+    differentiated where the score itself has no slope.
     """
 
     x: Array
     baseline: Array
     gradient: Callable[[Array], tuple[Array, Array]]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +81,9 @@ class Subject:
     input; None where parts are read at once. `differentiable` needs torch, and is None where the
     score has no slope. `name` is what the input is called where its steps do not say it; `series`
     that steps are places in time rather than units of a text; `either_way` that a score is a value
-    which matters as much where it rises as where it falls.
+    which matters as much where it rises as where it falls. Where no stack reads the input but one
+    reads what it wrote itself, `stack` is that one, `wrote` what it read, `read` the same vectors,
+    and `recalled` how the answer depends on them.
     """
 
     steps: tuple[str, ...]
@@ -71,6 +102,8 @@ class Subject:
     name: str = ""
     series: bool = False
     either_way: bool = False
+    wrote: Reading | None = None
+    recalled: Callable[[], Recalled] | None = None
 
     @property
     def how(self) -> How:

@@ -164,7 +164,8 @@ def line_chart(
     # What lies below 0 by a hair does not move the axis.
     level = min(ys) >= -HAIR * max(ys)
     ticks = _ticks(max(ys)) if level else round_ticks([0.0, *ys])
-    frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0])
+    left = max(46.0, room(ticks))
+    frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0], left=left)
     parts = _axes(frame, ticks, x_title, y_title, x_ticks)
     if band:
         edge = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
@@ -184,6 +185,17 @@ def line_chart(
         parts.append(_legend(line.name, start, k, gap - 24))
         start += gap + width(line.name) * FONT * 0.9
     return _svg(CHART_WIDTH, 250, description, parts, kind="chart")
+
+
+def named(tick: float) -> str:
+    """Return a tick of an axis as people write it: 1,250,000 and 0.0025, powers far from 1."""
+    plain = tick == 0 or 1e-4 <= abs(tick) < 1e8
+    return f"{tick:,.10g}" if plain else f"{tick:g}"
+
+
+def room(ticks: Sequence[float]) -> float:
+    """Return how wide the room left of a y axis must be for its ticks."""
+    return max(width(named(tick)) for tick in ticks) * FONT + 10
 
 
 def _legend_room(left: float, names: Sequence[str]) -> tuple[float, float]:
@@ -209,7 +221,7 @@ def _axes(
         _, y = frame.at(frame.low, tick)
         ends = f'x1="{frame.left}" x2="{frame.right}" y1="{y:.1f}" y2="{y:.1f}"'
         parts.append(f'<line class="rule" {ends}/>')
-        parts.append(_text(f"{tick:g}", frame.left - 6, y, "end", kind="tick", extra=CENTRED))
+        parts.append(_text(named(tick), frame.left - 6, y, "end", kind="tick", extra=CENTRED))
     for x, name in x_ticks or [(x, f"{x:g}") for x in _whole_ticks(frame.low, frame.high)]:
         parts.append(_text(name, frame.at(x, 0)[0], frame.bottom + 17, "middle", kind="tick"))
     return parts

@@ -72,8 +72,7 @@ def tagging_report(
     """
     report = with_numbers(page.Report(title, LEAD), log, metrics)
     panels = [(_heading(e), _panel(e, unit), len(e["tokens"]) > MOST_TAGS) for e in examples]
-    report = report.add("Sequences", page.articles(panels))
-    return with_explanations(report, explanations).html()
+    return with_explanations(report, explanations, ("Sequences", page.articles(panels))).html()
 
 
 def _heading(example: Example) -> str:

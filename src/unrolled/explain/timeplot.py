@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unrolled.explain.labels import text, width
-from unrolled.explain.svg import CENTRED, FONT, _svg, _text, round_ticks
+from unrolled.explain.svg import CENTRED, FONT, _svg, _text, named, room, round_ticks
 
 WIDTH, HEIGHT = 720.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 706.0, 58.0, 240.0
@@ -41,18 +41,19 @@ def time_plot(
     every = [*past, *forecast, *truth, *(v for b in bands for v in (*b.low, *b.high))]
     ticks = round_ticks([v for v in every if math.isfinite(v)])
     low, high = ticks[0], ticks[-1]
+    left = max(LEFT, room(ticks))
     steps = len(past) + len(forecast)
 
     def at(step: int, value: float) -> tuple[float, float]:
         across = step / max(steps - 1, 1)
         up = (value - low) / (high - low)
-        return LEFT + across * (RIGHT - LEFT), BOTTOM - up * (BOTTOM - TOP)
+        return left + across * (RIGHT - left), BOTTOM - up * (BOTTOM - TOP)
 
     parts = [_text(y_title, 4, 14, "start", kind="axis")]
     for tick in ticks:
         _, y = at(0, tick)
-        parts.append(f'<line class="rule" x1="{LEFT}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_text(f"{tick:g}", LEFT - 6, y, "end", kind="tick", extra=CENTRED))
+        parts.append(f'<line class="rule" x1="{left}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(_text(named(tick), left - 6, y, "end", kind="tick", extra=CENTRED))
     parts += _stamps(stamps, at)
     begin = len(past)
     for k, band in enumerate(sorted(bands, key=lambda each: -each.level)):

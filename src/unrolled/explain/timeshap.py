@@ -53,7 +53,8 @@ def timeshap(
         title="TimeSHAP",
         unit=subject.quantity,
         values=numbers(each),
-        reading="The score's mean gain when this step joins others (Shapley value).",
+        reading="The score's mean gain when this step joins others (Shapley value)."
+        + _said(steps, cut),
         details={
             "pruning_index": float(cut),
             "lump": float(values[0]) if cut else 0.0,
@@ -84,6 +85,18 @@ def pruning_index(subject: Subject, how: How, *, tolerance: float = TOLERANCE) -
     # A lump whose steps cancel is small too: it goes only where every shorter one is small.
     large = np.flatnonzero(np.abs(lump) > tolerance * most)
     return int(cuts[max(large[0] - 1, 0) if len(large) else -1])
+
+
+def _said(steps: int, cut: int) -> str:
+    """Return which steps the values do not tell apart, in words."""
+    told = (
+        f" The first {cut} steps together hardly matter and are not told apart." if cut > 1 else ""
+    )
+    if cut == 1:
+        told = " The first step hardly matters."
+    if steps - cut > MOST_PLAYERS:
+        told += f" The others stand together in {MOST_PLAYERS} blocks."
+    return told
 
 
 def _players(steps: int, cut: int) -> Array:

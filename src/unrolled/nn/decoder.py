@@ -106,6 +106,18 @@ def stepwise(
     `next_embedding(t, r_{t-1})` gives e(y_{t-1}) [N, E], from the true token or from the one that
     the readout before it (None at t = 0) speaks for.
     """
+    return through(decoder, next_embedding, steps, h, c, memory)[0]
+
+
+def through(
+    decoder: Decoder,
+    next_embedding: Callable[[int, Tensor | None], Tensor],
+    steps: int,
+    h: States,
+    c: States | None,
+    memory: Memory,
+) -> tuple[Tensor, States]:
+    """As `stepwise`, and h of every layer after the last step."""
     spec, attention = decoder.spec, decoder.attention
     layers = layer_weights(decoder)
     masks = _state_masks(decoder, h)
@@ -141,7 +153,7 @@ def stepwise(
         written.append(readout)
     if decoder.watch is not None:
         decoder.watch(Seen(torch.stack(read, dim=1), first_state, flow))
-    return torch.stack(written, dim=1)
+    return torch.stack(written, dim=1), h
 
 
 def _detached(states: States) -> States:

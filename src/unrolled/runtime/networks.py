@@ -171,19 +171,8 @@ class DecoderNetwork(ABC):
 
     def plain_step(self, tokens: Array, state: DecoderState, memory: Memory) -> Step:
         """As `step`, with every product in its place: any decoder, and the twin of the fast one."""
-        rows, beam = tokens.shape
-        embedded = self.target_embedding[tokens.reshape(-1)]
-        if memory.fed is not None:
-            fed = np.repeat(memory.fed, beam, axis=0)
-            embedded = np.concatenate([embedded, fed], axis=-1)
-        context, weights = None, None
-        x = embedded
-        if self.additive:
-            query = _top_h(self.writes.decoder, state.recurrent)
-            context, weights = self._attend(query, rows, memory)
-            x = np.concatenate([embedded, context], axis=-1)
-        elif state.readout is not None:
-            x = np.concatenate([embedded, state.readout], axis=-1)
+        rows = len(tokens)
+        x, embedded, context, weights = self._reads(tokens, state, memory)
         y, recurrent = self.decoder.step(x, state.recurrent)
         joined = [y]
         if context is not None:
@@ -192,9 +181,36 @@ class DecoderNetwork(ABC):
             context, weights = self._attend(y, rows, memory)
             joined.append(context)
         readout = np.tanh(self.readout(np.concatenate(joined, axis=-1)))
-        log_probs = log_softmax(self.output(readout)).reshape(rows, beam, -1)
+        log_probs = log_softmax(self.output(readout)).reshape(rows, tokens.shape[1], -1)
         returned = readout if self.writes.input_feeding else None
         return Step(log_probs, weights, DecoderState(recurrent, returned))
+
+    def reads(self, tokens: Array, memory: Memory) -> Array:
+        """Return what the stack reads of each of `tokens` [T] about a memory of one row, [T, I]."""
+        state, found = memory.first, []
+        for token in tokens:
+            one = np.array([[token]])
+            found.append(self._reads(one, state, memory)[0][0])
+            state = self.plain_step(one, state, memory).state
+        return np.stack(found)
+
+    def _reads(
+        self, tokens: Array, state: DecoderState, memory: Memory
+    ) -> tuple[Array, Array, Array | None, Array | None]:
+        """Return x [N * K, I] of the stack, the embedding in it, and the context that enters."""
+        rows, beam = tokens.shape
+        embedded = self.target_embedding[tokens.reshape(-1)]
+        if memory.fed is not None:
+            fed = np.repeat(memory.fed, beam, axis=0)
+            embedded = np.concatenate([embedded, fed], axis=-1)
+        if self.additive:
+            query = _top_h(self.writes.decoder, state.recurrent)
+            context, weights = self._attend(query, rows, memory)
+            return np.concatenate([embedded, context], axis=-1), embedded, context, weights
+        x = embedded
+        if state.readout is not None:
+            x = np.concatenate([embedded, state.readout], axis=-1)
+        return x, embedded, None, None
 
     def _attend(self, query: Array, rows: int, memory: Memory) -> tuple[Array, Array]:
         assert self.attention is not None

@@ -194,8 +194,9 @@ def differs(a: Setting, b: Setting) -> bool | None:
 def recommend(settings: Sequence[Setting], metric: str, equal: str) -> list[str]:
     """Return what to choose, in sentences: `settings` come best first.
 
-    Of those that noise cannot tell from the best, the one that trains fastest at equal parameters,
-    the smallest at equal time.
+    Of those within one standard error of the best mean, the one that trains fastest at equal
+    parameters, the smallest at equal time (the one-standard-error rule, Breiman et al. 1984,
+    3.4.3). Noise that is large ties settings which no one should choose.
     """
     best = settings[0]
     if len(settings) == 1:
@@ -216,11 +217,16 @@ def recommend(settings: Sequence[Setting], metric: str, equal: str) -> list[str]
     if not tied:
         return [*said, f"Use {best.name}."]
     said.append(f"Within noise of it: {', '.join(s.name for s in tied)}.")
+    error = best.deviation / math.sqrt(len(best.trials))
+    near = [s for s in tied if abs(best.quality - s.quality) <= error]
+    if not near:
+        return [*said, f"Use {best.name}; more seeds might show that another is better."]
+    said.append(f"Within one standard error of its mean: {', '.join(s.name for s in near)}.")
     if equal == "parameters":
-        chosen = min([best, *tied], key=lambda s: s.train_seconds)
+        chosen = min([best, *near], key=lambda s: s.train_seconds)
         why = "trains fastest of these"
     else:
-        chosen = min([best, *tied], key=lambda s: s.parameters)
+        chosen = min([best, *near], key=lambda s: s.parameters)
         why = "is the smallest of these"
     said.append(
         f"Use {chosen.name}, which {why}"

@@ -18,11 +18,13 @@ BASELINE = "as it was"
 class Remedy(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a piece of advice: quality over seeds, memory left, and whether it helped.
 
-    `helped` is None where noise could explain the difference.
+    Quality is in `metric`, by which the task is measured. `helped` is None where noise could
+    explain the difference.
     """
 
     words: str
     changes: dict[str, Any]
+    metric: str
     quality: float
     deviation: float | None
     memory: float | None
@@ -58,6 +60,7 @@ def try_advice(
             Remedy(
                 words=words,
                 changes=changes,
+                metric=key,
                 quality=found.quality,
                 deviation=found.deviation,
                 memory=found.memory,

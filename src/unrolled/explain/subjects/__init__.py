@@ -30,13 +30,14 @@ READERS: dict[type, Any] = {
     TranslatorModel: translate.reader,
     GeneratorModel: generate.reader,
     ForecastModel: forecast.reader,
+    CaptionerModel: caption.reader,
 }
 
 
 def stack_of(model: Any) -> Reader:
     """Return the recurrent stack that reads a model's inputs, and what maps an input to its steps.
 
-    These are their names and what the stack reads of them, [S, I]. Raises ModelError for a model
+    A captioner's is the decoder, which reads what it wrote. Raises ModelError for a model
     whose inputs no stack reads step by step.
     """
     find = READERS.get(type(model))

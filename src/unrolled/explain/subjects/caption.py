@@ -2,7 +2,9 @@
 
 The parts are attributes, regions, or the numbers of a vector. An attribute is removed, or read as
 one that the model does not know; a region is removed where the order of regions does not count, or
-set to the mean of each number; a number is set to its mean.
+set to the mean of each number; a number is set to its mean. Nothing recurrent reads the parts, so
+that states and memory are those of the decoder, over the units that it read: `<s>`, then what it
+wrote.
 """
 
 from __future__ import annotations
@@ -19,13 +21,34 @@ from unrolled.explain.subject import (
     Differentiable,
     How,
     Mask,
+    Reader,
+    Reading,
     Subject,
     token_baseline,
     token_rows,
 )
 from unrolled.explain.subjects.places import place
+from unrolled.explain.subjects.writing import recalled
+from unrolled.explain.subjects.writing import written as written_of
 from unrolled.runtime import decode
 from unrolled.runtime.captioner_model import CaptionerModel
+
+
+def reader(model: CaptionerModel) -> Reader:
+    """Return the decoder's stack, and what maps a thing to what it read as it wrote about it."""
+
+    def read(thing: Any) -> Reading:
+        (given,) = model.read([thing])
+        source, lengths = batch([given])
+        tokens = _greedy(model, source, lengths).tokens
+        units = tuple(model.target_vocabulary.unit(k) for k in tokens)
+        return written_of(model.network, source, np.asarray([BOS, *tokens]), units)
+
+    return model.network.decoder, read
+
+
+def _greedy(model: CaptionerModel, source: Array, lengths: Array) -> decode.Hypothesis:
+    return decode.greedy(model.network, source, lengths, 2 * model.captioning.longest)[0][0]
 
 
 def subject(model: CaptionerModel, thing: Any, target: str | None) -> Subject:
@@ -38,7 +61,7 @@ def subject(model: CaptionerModel, thing: Any, target: str | None) -> Subject:
     (given,) = model.read([thing])
     vector = network.spec.inputs == "vector"
     source, lengths = batch([given])
-    found = decode.greedy(network, source, lengths, 2 * model.captioning.longest)[0][0]
+    found = _greedy(model, source, lengths)
     written = tuple(model.target_vocabulary.unit(k) for k in found.tokens)
     text = model.target_vocabulary.decode(found.tokens)
     at = place(target, written, "the text")
@@ -61,20 +84,24 @@ def subject(model: CaptionerModel, thing: Any, target: str | None) -> Subject:
     if alignment is not None and len(alignment):
         shares = alignment.mean(axis=0) if at is None else alignment[at]
     steps = _parts(model, thing, given)
+    end = len(known) if at is None else at + 1
+    wrote = written_of(network, source, known[:end], written[: end - 1])
     return Subject(
         steps=steps,
-        answer=f"text {text}" if at is None else f"{written[at]} in {text}",
+        answer=f"the text {text!r}" if at is None else f"{written[at]!r} in {text!r}",
         quantity="log-probability [nats]",
         removable=not vector and not network.spec.positions,
         score=score,
-        stack=None,
-        read=None,
+        stack=network.decoder,
+        read=wrote.x,
         differentiable=lambda: _slope(model, given, known, wanted, counted),
         attention=shares,
         alignment=alignment,
         written=written,
         each=None if at is not None else lambda keep, how: each(keep, how)[:, :-1],
         name=f"{', '.join(steps)} → {text}" if model.source_vocabulary else f"about: {text}",
+        wrote=wrote,
+        recalled=recalled(network, source, known[:end], wanted, counted),
     )
 
 

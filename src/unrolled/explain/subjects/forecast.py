@@ -18,11 +18,17 @@ from unrolled.data.panel import Panel
 from unrolled.data.windows import WindowBatch, base_of, base_places
 from unrolled.errors import DataError
 from unrolled.explain.gradients import slope_of, twin
-from unrolled.explain.subject import Array, Differentiable, How, Mask, Reader, Subject
+from unrolled.explain.subject import Array, Differentiable, How, Mask, Reader, Reading, Subject
 from unrolled.explain.subjects.places import place
+from unrolled.runtime.distributions import LEAST_MEAN
+from unrolled.runtime.forecaster import ForecasterNetwork
 from unrolled.runtime.forecaster_model import DRAWN_ROWS, ForecastModel
 
 COVARIATES = "covariates"
+MEAN_PATH = (
+    "The forecast is the mean of paths that are drawn, and a draw has no slope. Followed instead is"
+    " the one path on which each step reads the mean of the step before."
+)
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,9 @@ def _repeated(found: WindowBatch, rows: int) -> WindowBatch:
 def reader(model: ForecastModel) -> Reader:
     """Return the stack that reads windows, and what maps a series to its steps."""
 
-    def read(data: Any) -> tuple[tuple[str, ...], Array]:
+    def read(data: Any) -> Reading:
         window = _window(model, data, slice(None))
-        return window.stamps, _read(window)[1]
+        return Reading(window.stamps, _read(model.network, window.batch)[1])
 
     return model.network.recurrent, read
 
@@ -144,14 +150,13 @@ def subject(model: ForecastModel, data: Any, target: str | None) -> Subject:
     def score(keep: Mask, how: How) -> Array:
         return window.values(window.masked(keep))
 
-    before, read = _read(window)
-    drawn = model.network.spec.decoder == "autoregressive"
+    before, read = _read(model.network, window.batch)
     return Subject(
         steps=window.stamps,
         score=score,
         stack=model.network.recurrent,
         read=read,
-        differentiable=None if drawn else _slope(window, read),
+        differentiable=_slope(window, read) if before is None else _path(window, before, read),
         before=before,
         series=True,
         **common,
@@ -175,12 +180,11 @@ def _window(model: ForecastModel, data: Any, chosen: slice) -> _Window:
     return _Window(model, found, tuple(map(str, stamps)), series.id, chosen)
 
 
-def _read(window: _Window) -> tuple[Array | None, Array]:
-    """Return what the stack reads before the first step, and of each step.
+def _read(network: ForecasterNetwork, found: WindowBatch) -> tuple[Array | None, Array]:
+    """Return what the stack reads of one window before its first step, and of each step.
 
     An autoregressive stack reads a value one step later, beside what is known of that step.
     """
-    network, found = window.model.network, window.batch
     if network.spec.decoder != "autoregressive":
         return None, network.read(found)[0]
     shifted = network.read(found, shifted=True)[0]
@@ -220,7 +224,7 @@ def _slope(window: _Window, read: Array) -> Callable[[], Differentiable]:
             finally:
                 hook.remove()
             if spec.output == "negative_binomial":
-                mean = scale * (torch.nn.functional.softplus(outputs[..., 0]) + 1e-6)
+                mean = scale * (torch.nn.functional.softplus(outputs[..., 0]) + LEAST_MEAN)
                 return mean[:, window.chosen].mean(dim=1)
             middle = spec.quantiles.index(0.5) if spec.output == "quantiles" else 0
             added = torch.where(
@@ -231,6 +235,53 @@ def _slope(window: _Window, read: Array) -> Callable[[], Differentiable]:
 
         blank = model.network.read(window.masked(nothing))[0]
         return slope_of(read, blank, answer)
+
+    return slope
+
+
+def _path(window: _Window, before: Array, read: Array) -> Callable[[], Differentiable]:
+    """Return the slope of the path on which an autoregressive stack reads its own means.
+
+    m_t = E[y_t | x, m_1 .. m_(t-1)], which for the first step is what the draws are of (Salinas et
+    al. 2020, section 3.1, with each draw's mean in its place).
+    """
+    model, found = window.model, window.batch
+    spec, steps = model.network.spec, found.ahead.shape[1]
+    last = base_places(found.observed > 0, found.lengths, 1, spec.residual, 1)[0, 0]
+    nothing = np.zeros((1, window.steps), bool)
+
+    def slope() -> Differentiable:
+        import torch
+
+        module = twin(spec, model.network.weights)
+        scale, location = float(found.scale[0]), float(found.location[0])
+        first, ahead, static = (
+            torch.from_numpy(part.astype(np.float64))
+            for part in (before, found.ahead[0], found.static[0])
+        )
+
+        def answer(given: Any) -> Any:
+            rows = len(given)
+            y, state = module.recurrent(torch.cat([first.expand(rows, -1, -1), given], dim=1))
+            value = given[:, last, 0] if last >= 0 else given.new_zeros(rows)
+            means = []
+            for t in range(steps):
+                if t:
+                    known = torch.cat([torch.ones(1).double(), ahead[t], static]).expand(rows, -1)
+                    told = torch.cat([value[:, None], known], dim=1)
+                    y, state = module.recurrent(told[:, None], state)
+                output = module.output(y[:, -1])[:, 0]
+                if spec.output == "negative_binomial":
+                    mean = scale * (torch.nn.functional.softplus(output) + LEAST_MEAN)
+                else:
+                    added = value if spec.residual == "last" else 0.0
+                    mean = (output + added) * scale + location
+                value = (mean - location) / scale
+                means.append(mean)
+            return torch.stack(means, dim=1)[:, window.chosen].mean(dim=1)
+
+        blank = _read(model.network, window.masked(nothing))[1]
+        return replace(slope_of(read, blank, answer), note=MEAN_PATH)
 
     return slope
 

@@ -16,6 +16,7 @@ from unrolled.explain.subject import (
     How,
     Mask,
     Reader,
+    Reading,
     Subject,
     token_baseline,
 )
@@ -28,12 +29,12 @@ NEVER = (PAD, BOS, UNK)
 def reader(model: GeneratorModel) -> Reader:
     """Return the stack that reads sequences, and what maps one to its steps, from its beginning."""
 
-    def read(sequence: Any) -> tuple[tuple[str, ...], Array]:
+    def read(sequence: Any) -> Reading:
         if model.kind == "frames":
             frames = model.frames(sequence)
-            return _numbered(len(frames)), frames
+            return Reading(_numbered(len(frames)), frames)
         ids = [BOS, *model.encode(sequence)]
-        return ("<s>", *_units(model, ids[1:])), model.network.read(np.asarray(ids))
+        return Reading(("<s>", *_units(model, ids[1:])), model.network.read(np.asarray(ids)))
 
     return model.network.recurrent, read
 

@@ -14,6 +14,7 @@ from unrolled.explain.subject import (
     How,
     Mask,
     Reader,
+    Reading,
     Subject,
     token_baseline,
     token_rows,
@@ -25,9 +26,9 @@ from unrolled.runtime.weights import log_softmax
 def reader(model: ClassifierModel | RegressorModel) -> Reader:
     """Return the stack that reads sequences, and what maps one to its steps and their vectors."""
 
-    def read(sequence: Any) -> tuple[tuple[str, ...], Array]:
+    def read(sequence: Any) -> Reading:
         row = np.asarray(model.encode(sequence))
-        return model.units(sequence), model.network.read(row)
+        return Reading(model.units(sequence), model.network.read(row))
 
     return model.network.recurrent, read
 
@@ -91,13 +92,15 @@ def subject(model: ClassifierModel | RegressorModel, sequence: Any, target: str 
     return Subject(
         steps=model.units(sequence),
         answer=f"label {names[index]}" if classes else f"value of {names[index]}",
-        quantity="log-probability [nats]" if classes else "value [unit of the target]",
+        quantity="log-probability [nats]" if classes else f"value [unit of {names[index]}]",
         removable=not model.reads_frames,
         score=score,
         stack=network.recurrent,
         read=read,
         differentiable=slope,
         attention=None if weights is None else weights[0],
+        name=f"{len(row)} steps" if model.reads_frames else "",
+        series=model.reads_frames,
         either_way=not classes,
     )
 

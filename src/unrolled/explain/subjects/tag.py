@@ -12,7 +12,7 @@ import numpy as np
 from unrolled.data.tagging import TaggerInput
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.explain.gradients import differentiable, twin
-from unrolled.explain.subject import Array, Differentiable, How, Mask, Reader, Subject
+from unrolled.explain.subject import Array, Differentiable, How, Mask, Reader, Reading, Subject
 from unrolled.explain.subjects.places import place
 from unrolled.runtime import crf
 from unrolled.runtime.tagger_model import TaggerModel
@@ -25,9 +25,9 @@ INTENT = "intent"
 def reader(model: TaggerModel) -> Reader:
     """Return the stack that reads sequences, and what maps one to its steps and their vectors."""
 
-    def read(sequence: Any) -> tuple[tuple[str, ...], Array]:
+    def read(sequence: Any) -> Reading:
         units = sequence.split() if isinstance(sequence, str) else list(sequence)
-        return _shown(model, units), model.network.read(model.encode([units]))[0]
+        return Reading(_shown(model, units), model.network.read(model.encode([units]))[0])
 
     return model.network.recurrent, read
 
@@ -85,6 +85,8 @@ def subject(model: TaggerModel, sequence: Any, target: str | None) -> Subject:
         stack=network.recurrent,
         read=read,
         differentiable=slope,
+        name=f"{len(units)} steps" if model.reads_frames else "",
+        series=model.reads_frames,
     )
 
 

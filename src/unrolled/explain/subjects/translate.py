@@ -14,6 +14,7 @@ from unrolled.explain.subject import (
     How,
     Mask,
     Reader,
+    Reading,
     Subject,
     token_baseline,
     token_rows,
@@ -28,10 +29,10 @@ def reader(
 ) -> Reader:
     """Return the stack that reads texts, and what maps a text to its units and embeddings."""
 
-    def read(text: str) -> tuple[tuple[str, ...], Array]:
+    def read(text: str) -> Reading:
         ids = encode(text, model.source_vocabulary, model.config.data.max_length).ids[0]
         units = tuple(model.source_vocabulary.unit(k) for k in ids)
-        return units, model.network.source_embedding[ids]
+        return Reading(units, model.network.source_embedding[ids])
 
     return model.network.encoder, read
 
@@ -85,7 +86,9 @@ def subject(model: TranslatorModel, text: str, target: str | None) -> Subject:
     text_of = model.target_vocabulary.decode(found.tokens)
     return Subject(
         steps=tuple(model.source_vocabulary.unit(k) for k in ids),
-        answer=f"answer {text_of}" if chosen is None else f"{written[chosen]} in {text_of}",
+        answer=f"the answer {text_of!r}"
+        if chosen is None
+        else f"{written[chosen]!r} in {text_of!r}",
         quantity="log-probability [nats]",
         removable=True,
         score=score,

@@ -155,5 +155,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     quick=Settings(lags=(10, 40, 100), lengths=(40,), hidden=48, steps=800),
-    full=Settings(lags=(10, 30, 100, 200, 500), lengths=(30, 100, 200), hidden=64, steps=2000),
+    full=Settings(lags=(10, 50, 150, 500), lengths=(30, 100), hidden=64, steps=1000),
 )
