@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,9 @@ def test_items_from_file_to_recommendations(tmp_path: Path) -> None:
     data, model = tmp_path / "h.jsonl", tmp_path / "model"
     lines = [{"items": [f"i{(s + k) % 9}" for k in range(4)]} for s in range(30)]
     data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    run("", ["train", "generate", data, "--out", model, *FLAGS])
+    told = ["train", "generate", data, "--out", model, *(f for f in FLAGS if f != "--quiet")]
+    said = tiny.python(USE, json.dumps([list(map(str, told))])).stderr
+    assert re.search(r"NDCG@10 [\d.]+ %  recall@20 [\d.]+ %  MRR@20 [\d.]+ %  nats", said)
     answers = run(BLOCK, ["predict", model, data, "--n-best", "3"]).splitlines()
     assert len(answers) == 30
     assert len(json.loads(answers[0])["recommended"]) == 3

@@ -24,6 +24,9 @@ RATES = {
     "span_f1": "span F1",
     "intent_accuracy": "intent",
     "sentence_accuracy": "sentences",
+    "ndcg@10": "NDCG@10",
+    "recall@20": "recall@20",
+    "mrr@20": "MRR@20",
 }
 
 
