@@ -264,7 +264,8 @@ class Recurrent(nn.Module):
         spec, run = self.spec, ENGINES[choice.name]
         last: dict[str, list[Tensor]] = {kind: [] for kind in state}
         every: list[dict[str, Tensor]] = []
-        limit = self.truncate if self.training and self.truncate < len(x) else 0
+        limit = self.truncate if self.training else 0
+        limit = limit if limit and limit < len(x) else 0
         if limit and flow is not None:
             raise ValueError("flow= is of whole rows: it cannot be told where truncate cuts them")
         for k, h in enumerate(state["h"]):
