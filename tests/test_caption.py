@@ -192,7 +192,7 @@ BAD_LINES = [
     ('{"attributes": {}, "caption": "x"}', "row 1, column 'attributes': no attributes"),
     ('{"attributes": {"a": {"b": 1}}, "caption": "x"}', "'a': expected a text or a number"),
     ('{"attributes": ["a", " "], "caption": "x"}', "attribute 2 is empty"),
-    ('{"attributes": ["a", 3], "caption": "x"}', "expected an object of attributes"),
+    ('{"attributes": ["a", 3], "caption": "x"}', "item 2 is 3 (int) beside texts"),
     ('{"features": [1], "caption": " "}', "row 1, column 'caption': the text is empty"),
     ('{"features": [1], "caption": 3}', "row 1, column 'caption': expected a text or a list"),
     ('{"features": [1]}', "row 1: no key 'caption'"),
@@ -227,6 +227,13 @@ BAD_ARRAYS = [
 def test_a_bad_array_is_named(tmp_path: Path, arrays, message: str):
     path = captioning.write_npz(tmp_path / "bad.npz", **arrays)
     with pytest.raises(DataError, match=re.escape(message)):
+        read_described(path)
+
+
+def test_names_among_numbers_are_named(tmp_path: Path):
+    path = tmp_path / "mixed.jsonl"
+    path.write_text('{"features": [1, "a"], "caption": "b"}\n')
+    with pytest.raises(DataError, match=r"item 1 is 1 \(int\) beside texts; expected names thr"):
         read_described(path)
 
 

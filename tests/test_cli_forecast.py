@@ -7,13 +7,17 @@ import io
 import json
 from pathlib import Path
 
+import polars
 import pytest
 
 import forecasting
 import tiny
+import unrolled
 from commands import Command
 from test_torch_free import BLOCK
 from unrolled import cli
+from unrolled.tasks import Forecaster
+from unrolled.tasks.forecast_evaluate import score
 
 TRAIN = ("train", "forecast")
 LEARN = (*forecasting.FLAGS, "--output=normal", "--quiet")
@@ -58,7 +62,30 @@ def test_training_tells_its_errors(run: Command, root: Path) -> None:
     assert said.code == 0
     assert "MAE" in said.err
     assert "CRPS" in said.err
-    assert {"mae", "rmse", "smape", "mase", "crps"} <= json.loads(said.out).keys()
+    assert "seasonal naive on the same windows: MAE" in said.err
+    assert "drift on the same windows: MAE" in said.err
+    scores, found = {"mae", "rmse", "smape", "mase", "crps"}, json.loads(said.out)
+    assert scores <= found.keys()
+    assert scores <= found["seasonal_naive"].keys()
+    assert found["drift"] == json.loads(Path("model/metrics.json").read_text())["drift"]
+    card = Path("model/README.md").read_text()
+    assert "| metric | value | seasonal naive | drift |" in card
+    mase = [found["mase"], found["seasonal_naive"]["mase"], found["drift"]["mase"]]
+    assert "| mase | " + " | ".join(f"{value:.4g}" for value in mase) + " |" in card
+    assert "| epochs_run | 2 | | |" in card
+
+
+def test_the_baselines_of_training_are_those_of_its_validation_windows(root: Path) -> None:
+    model = unrolled.load(root / "long")
+    told = json.loads((root / "long" / "metrics.json").read_text())
+    panel = model.read(forecasting.frame())
+    held = [len(series) - 6 for series in panel.series]
+    places = [(k, begin + step) for k, begin in enumerate(held) for step in range(3)]
+    found = score(model, model.ready(panel, 4), places)
+    for name in ("seasonal_naive", "drift"):
+        assert told[name]["mae"] == pytest.approx(found[name]["mae"])
+        assert told[name]["mase"] == pytest.approx(found[name]["mase"])
+    assert told["mae"] == pytest.approx(found["mae"])
 
 
 def test_several_levels_after_one_flag(run: Command, root: Path) -> None:
@@ -223,3 +250,85 @@ def test_every_use_of_a_forecaster_without_torch(block: str, root: Path, tmp_pat
     assert found.stderr == ""
     assert found.returncode == 0
     assert page.stat().st_size > 1000
+
+
+def test_cross_validate_writes_the_forecasts_of_every_origin(run: Command, root: Path) -> None:
+    data = forecasting.frame()
+    data["y"][57] = float("nan")
+    forecasting.write(Path("holes.csv"), data)
+    flags = ("--windows", "3", "--stride", "2", "--level", "80", "95")
+    said = run("cross-validate", root / "long", "holes.csv", *flags)
+    expected = unrolled.load(root / "long").cross_validate(
+        data, windows=3, stride=2, level=[80, 95]
+    )
+    found = rows(said.out)
+    assert list(found[0]) == list(expected)
+    assert [row["cutoff"] for row in found] == expected["cutoff"]
+    assert [float(row["y_hat"]) for row in found] == pytest.approx(expected["y_hat"])
+    assert [row["y"] == "" for row in found] == [y != y for y in expected["y"]]
+    lines = run("cross-validate", root / "long", "holes.csv", *flags, "--json").lines()
+    told = [json.loads(line) for line in lines]
+    assert [each["y"] is None for each in told] == [row["y"] == "" for row in found]
+    assert sum(row["y"] == "" for row in found) == 2
+    assert told[0]["y_hat-hi-95"] == float(found[0]["y_hat-hi-95"])
+
+
+def test_cross_validate_trains_for_each_origin_where_asked(run: Command, root: Path) -> None:
+    said = run("cross-validate", root / "long", root / "long.csv", "--windows", "2", "--refit")
+    assert said.err.splitlines() == ["origin 1 of 2: 2 series", "origin 2 of 2: 2 series"]
+    found = rows(said.out)
+    data = forecasting.frame()
+    before = {name: values[:52] + values[60:112] for name, values in data.items()}
+    choices = {**forecasting.FAST, "output": "normal"}
+    first = Forecaster(**choices).fit(before).predict(before)
+    of_first = [row for row in found if row["cutoff"] == data["ds"][51]]
+    assert [row["ds"] for row in of_first] == first["ds"]
+    assert [float(row["y_hat"]) for row in of_first] == pytest.approx(first["y_hat"], rel=1e-5)
+    rolled = Forecaster(**choices).cross_validate(data, windows=2, refit=True)
+    assert rolled["y_hat"] == pytest.approx([float(row["y_hat"]) for row in found], rel=1e-5)
+    whole = run("cross-validate", root / "long", root / "long.csv", "--windows", "2")
+    assert [row["y"] for row in rows(whole.out)[:4]] == [row["y"] for row in found[:4]]
+    assert rows(whole.out)[0]["y_hat"] != found[0]["y_hat"]
+    none = run("cross-validate", root / "long", root / "long.csv", "--windows", "0", "--refit")
+    assert (none.code, "to train for each origin give 1 or more" in none.err) == (2, True)
+
+
+def test_cross_validate_is_for_forecasters(run: Command) -> None:
+    data = tiny.write_reviews(Path("reviews.csv"))
+    assert run("train", "classify", data, "--out", "reviews", *tiny.FLAGS, "--quiet").code == 0
+    said = run("cross-validate", "reviews", data)
+    assert said.code == 2
+    assert "cross-validate is for forecasters, this model is of task 'classify'" in said.err
+
+
+def test_forecasts_are_written_to_files_of_every_kind(run: Command, root: Path) -> None:
+    data = polars.read_csv(root / "long.csv", try_parse_dates=True)
+    data.write_parquet("long.parquet")
+    expected = unrolled.load(root / "long").predict(data, level=[80])
+    asked = ("predict", root / "long", "long.parquet", "--level", "80")
+    for ending in ("csv", "tsv", "jsonl", "parquet"):
+        said = run(*asked, "--out", f"said.{ending}")
+        assert (said.code, said.out) == (0, "")
+    found = polars.read_parquet("said.parquet")
+    assert found.equals(expected)
+    assert found.schema == expected.schema
+    assert Path("said.csv").read_text() == run(*asked).out
+    assert polars.read_csv("said.tsv", separator="\t").shape == found.shape
+    assert polars.read_ndjson("said.jsonl")["y_hat-hi-80"].to_list() == pytest.approx(
+        found["y_hat-hi-80"].to_list(), rel=1e-6
+    )
+    run("cross-validate", root / "long", "long.parquet", "--windows", "2", "--out", "cv.parquet")
+    assert polars.read_parquet("cv.parquet")["cutoff"].n_unique() == 2
+    wrong = run(*asked, "--out", "said.xlsx")
+    assert wrong.code == 2
+    assert "expected a file that ends in .csv, .tsv, .jsonl, .parquet" in wrong.err
+
+
+def test_drawn_paths_are_seeded(run: Command) -> None:
+    data = forecasting.write(Path("data.csv"), forecasting.frame())
+    flags = [*forecasting.FLAGS, "--decoder=autoregressive", "--output=normal", "--samples=10"]
+    assert run(*TRAIN, data, "--out", "drawn", *flags, "--quiet").code == 0
+    first, again, other = (
+        run("predict", "drawn", data, "--level", "80", "--seed", seed).out for seed in (1, 1, 2)
+    )
+    assert first == again != other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,14 @@ def run(block: str, *commands: list[str]) -> str:
     return found.stdout
 
 
+def failed(command: list[str]) -> str:
+    """Return what stderr says of a command that ends with the code of bad data."""
+    call = "import sys; from unrolled.cli import run; sys.exit(run(sys.argv[1:]))"
+    found = tiny.python(BLOCK + call, *map(str, command))
+    assert found.returncode == 2, found.stderr
+    return found.stderr
+
+
 @pytest.mark.parametrize("tokens", ["char", "word", "bpe"])
 def test_a_text_from_file_to_continuation(tokens: str, tmp_path: Path) -> None:
     data, prompt, model = tmp_path / "c.txt", tmp_path / "p.txt", tmp_path / "model"
@@ -41,6 +50,8 @@ def test_a_text_from_file_to_continuation(tokens: str, tmp_path: Path) -> None:
     found = json.loads(run(BLOCK, ["evaluate", model, data, "--json"]))
     assert found["unknown"] == 0
     assert found["perplexity"] == pytest.approx(np.exp(found["nats"]))
+    bits = found["count"] * found["nats"] / np.log(2)
+    assert found["bits_per_character"] == pytest.approx(bits / len(TEXT))
     out = tmp_path / "report.html"
     shown = run(BLOCK, ["explain", model, "the cat", "--out", out], ["inspect", model])
     assert "bits a unit" in shown
@@ -51,11 +62,26 @@ def test_items_from_file_to_recommendations(tmp_path: Path) -> None:
     data, model = tmp_path / "h.jsonl", tmp_path / "model"
     lines = [{"items": [f"i{(s + k) % 9}" for k in range(4)]} for s in range(30)]
     data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    run("", ["train", "generate", data, "--out", model, *FLAGS])
+    told = ["train", "generate", data, "--out", model, *(f for f in FLAGS if f != "--quiet")]
+    said = tiny.python(USE, json.dumps([list(map(str, told))])).stderr
+    assert re.search(r"NDCG@10 [\d.]+ %  recall@20 [\d.]+ %  MRR@20 [\d.]+ %  nats", said)
     answers = run(BLOCK, ["predict", model, data, "--n-best", "3"]).splitlines()
     assert len(answers) == 30
     assert len(json.loads(answers[0])["recommended"]) == 3
     assert 0 <= json.loads(run(BLOCK, ["evaluate", model, data, "--json"]))["hr@10"] <= 1
+    data.write_text('{"items": ["i1"]}\n{"items": ["new"]}\n')
+    found = failed(["predict", model, data])
+    assert f"{data}, row 2: the history holds no item that the model knows" in found
+
+
+def test_frames_of_another_width_are_named(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    for name, width in ("three", 3), ("two", 2):
+        np.savez(tmp_path / f"{name}.npz", x=np.ones((4, 5, width), np.int8))
+    run("", ["train", "generate", tmp_path / "three.npz", "--out", model, *FLAGS])
+    for verb in "predict", "evaluate":
+        found = failed([verb, model, tmp_path / "two.npz"])
+        assert "two.npz, sequence 1: frames of 2 numbers, expected 3" in found
 
 
 def test_frames_from_file_to_music(tmp_path: Path) -> None:

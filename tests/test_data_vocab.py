@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 import unicodedata
 
 import msgspec
@@ -44,6 +45,20 @@ UNICODE = {
 
 def build(texts: list[str], **spec: object) -> Vocabulary:
     return Vocabulary.build(texts, VocabularySpec(**spec))
+
+
+@pytest.mark.parametrize("tokens", ["char", "word"])
+def test_texts_are_counted_and_not_held(tokens: str) -> None:
+    texts = (f"{'abc ' * 5000}{k % 10}" for k in range(100))
+    tracemalloc.start()
+    try:
+        found = build(texts, tokens=tokens)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) >= 5
+    # One text is 20 KB, its words ten times that; all of them are 2 MB or more.
+    assert most < 1_000_000
 
 
 def test_specials_come_first_then_counts_then_code_points() -> None:

@@ -40,7 +40,9 @@ def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
     """Return the command that `words` name and what follows; raises UsageError for no such verb."""
     command: click.Command = cli
     context = click.Context(cli)
-    while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z]+", words[0]):
+    while (
+        isinstance(command, click.Group) and words and re.fullmatch(r"[a-z]+(-[a-z]+)*", words[0])
+    ):
         found = command.get_command(context, words[0])
         if found is None:
             raise click.UsageError(f"no command {words[0]!r}")

@@ -203,6 +203,32 @@ def test_a_stream_with_covariates_and_its_errors() -> None:
         session.forecast()
 
 
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_stamps_in_a_zone_are_answered_in_it(kind: str, model: ForecastModel) -> None:
+    data = forecasting.frame()
+    plain = pl.DataFrame(data).with_columns(pl.col("ds").str.to_datetime())
+    given = plain.with_columns(pl.col("ds").dt.replace_time_zone("Asia/Seoul"))
+    found = model.predict(given.to_pandas() if kind == "pandas" else given)
+    found = pl.from_pandas(found) if kind == "pandas" else found
+    assert found.schema["ds"] == given.schema["ds"]
+    expected = model.predict(plain)["ds"].to_list()
+    assert found["ds"].dt.replace_time_zone(None).to_list() == expected
+
+
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [(80, "level is 80; expected a list of shares in %"), (["80"], "level '80': expected a share")],
+)
+def test_levels_are_a_list_of_numbers(level, message, model: ForecastModel) -> None:
+    with pytest.raises(ConfigError, match=message):
+        model.predict(forecasting.frame(), level=level)
+
+
+def test_a_stream_begins_at_a_stamp_of_the_models_kind(model: ForecastModel) -> None:
+    with pytest.raises(ConfigError, match="start is 0, but the stamps of this model are times, a"):
+        model.stream()
+
+
 def test_cross_validation_rolls_the_origin(model: ForecastModel) -> None:
     data = forecasting.frame()
     found = model.cross_validate(data, windows=3, stride=2, level=[80])

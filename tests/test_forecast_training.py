@@ -124,6 +124,15 @@ def test_the_estimator_takes_frames_and_refuses_unknown_names() -> None:
     assert isinstance(found.predict(pl.DataFrame(forecasting.frame())), pl.DataFrame)
 
 
+def test_names_and_quantiles_may_be_lists() -> None:
+    data = forecasting.frame(load=lambda k, t: float(t % 5), promo=lambda k, t: float(t % 3 == 0))
+    apart = {"past": ["load", "promo"], "quantiles": [0.1, 0.5, 0.9]}
+    text = {"past": "load,promo", "quantiles": "0.1,0.5,0.9"}
+    listed, written = (Forecaster(**FAST, **choices).fit(data) for choices in (apart, text))
+    assert listed.artifact_.config == written.artifact_.config
+    assert listed.predict(data) == written.predict(data)
+
+
 def test_beside_a_model_that_says_the_season_again_the_baseline_is_even() -> None:
     """With outputs of zero a model with residual 'season' is the seasonal naive forecast."""
     fitted = fit(output="point", residual="season", season=12)

@@ -324,3 +324,9 @@ def test_unusable_data_is_named(tmp_path: Path) -> None:
                 )
             )
         )
+
+
+def test_what_is_neither_a_text_nor_sequences_is_refused() -> None:
+    for given, message in ((b"abc", "bytes; expected a text"), ([1, 2], "sequence 1: expected a")):
+        with pytest.raises(DataError, match=message):
+            Generator(epochs=1).fit(given)

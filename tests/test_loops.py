@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import forecasting
 import signals
 import tagging
 import tiny
-from test_train_loop import at, log, same_run, stopped
+from commands import Command
 from tolerances import close
+from training_runs import at, log, same_run, stopped
+from unrolled.data.batch import rows_within
 from unrolled.data.examples import Examples
-from unrolled.options import ClassifyOptions, RegressOptions
-from unrolled.tasks import classify, regress, tag, translate
+from unrolled.data.streams import text_lines
+from unrolled.options import ClassifyOptions, GenerateOptions, RegressOptions
+from unrolled.tasks import classify, forecast, generate, regress, tag, translate
 from unrolled.tasks.base import Run
 
 STILL = {"dropout": 0.0, "token_dropout": 0.0}
@@ -114,3 +118,45 @@ def test_a_run_that_validates_within_epochs_resumes_bit_for_bit(stop, tmp_path):
     stopped(train, tmp_path / "cut", at("step", stop, signal.SIGTERM))
     train(Run(tmp_path / "cut", resume=True))
     assert same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_truncated_gradients_train_another_model(task):
+    common = {"epochs": 1, "seed": 1, "optimizer": "sgd", "lr": 0.1, "batch_size": 1000}
+    common |= {"schedule": "constant", "warmup": 0.0}
+    whole, short, long = (
+        TASKS[task](tiny.training(**common, truncate=steps)).weights for steps in (0, 2, 1000)
+    )
+    assert all(np.array_equal(long[name], weight) for name, weight in whole.items())
+    moved = [name for name, weight in whole.items() if not np.array_equal(short[name], weight)]
+    assert any("weight_hh" in name for name in moved)
+
+
+def test_watching_and_truncating_exclude_each_other(tmp_path, run: Command):
+    data = tiny.write_reviews(tmp_path / "data.csv")
+    flags = [*tiny.FLAGS, "--truncate", "3", "--watch"]
+    found = run("train", "classify", data, "--out", tmp_path / "model", *flags)
+    assert found.code == 2
+    assert "--watch measures gradients through whole sequences; leave --truncate out" in found.err
+
+
+def test_rows_of_one_length_fill_batches_to_so_many_tokens():
+    assert rows_within(60, batch_size=50, batch_tokens=120) == 2
+    assert rows_within(60, batch_size=50, batch_tokens=10) == 1
+    assert rows_within(60, batch_size=50) == 50
+
+
+def test_texts_and_windows_take_batches_by_tokens(tmp_path):
+    text = "the cat sat on the mat " * 40
+    options = GenerateOptions(hidden_size=4, embedding_size=4, bptt=20)
+    run, spec = Run(out=tmp_path / "text"), tiny.training(epochs=1, batch_tokens=60)
+    generate.train_text(text_lines(text), options, spec, run=run)
+    # A tenth is held out: 829 units in 3 streams of 276 steps, 20 at a time.
+    assert log(tmp_path / "text")[-1]["step"] == 14
+    # Windows of 12 steps and 4 of the horizon: 160 tokens are 10 rows.
+    panel, steps = forecasting.panel(), []
+    for name, sizes in {"tokens": {"batch_tokens": 160}, "rows": {"batch_size": 10}}.items():
+        told = {"run": Run(out=tmp_path / name)}
+        forecast.train(panel, forecasting.options(), tiny.training(epochs=1, **sizes), **told)
+        steps.append(log(tmp_path / name)[-1]["step"])
+    assert steps[0] == steps[1] > 1

@@ -117,6 +117,13 @@ def test_bleu_is_sacrebleus() -> None:
     assert f"version:{sacrebleu.__version__}" in found["bleu_signature"]
 
 
+def test_there_is_no_bleu_of_texts_without_four_words() -> None:
+    pytest.importorskip("sacrebleu", reason="sacrebleu is not installed")
+    assert bleu(["a red box", "a ball"], [["a red box"], ["a ball", "the ball"]]) == {}
+    assert bleu(["a red box"], [["a red box", "a box that is red"]])["bleu"] == 0
+    assert bleu(["a very red box"], [["a very red box"]])["bleu"] == pytest.approx(100)
+
+
 def test_bleu_with_several_references_some_rows_having_fewer() -> None:
     sacrebleu = pytest.importorskip("sacrebleu", reason="sacrebleu is not installed")
     said = ["the cat sat on the mat", "a dog runs in the park"]

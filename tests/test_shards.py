@@ -15,13 +15,15 @@ import pytest
 import signals
 import tiny
 from commands import Command
-from test_train_loop import Watch, at, same_run, stopped
+from training_runs import Watch, at, log, same_run, stopped
 from unrolled.config import DataSpec, FramesSpec
 from unrolled.data.examples import Examples, read_examples
+from unrolled.data.read import read_pairs, texts
 from unrolled.data.shards import Shards, shard_paths
 from unrolled.options import ClassifyOptions
-from unrolled.tasks import classify
+from unrolled.tasks import classify, translate
 from unrolled.tasks.base import Run
+from unrolled.tasks.translate import Pairs, PairShards
 
 FRAMES = {"hidden_size": 6, "dropout": 0.0}
 
@@ -133,6 +135,25 @@ def test_the_command_takes_a_folder_or_a_pattern(name, tmp_path, run: Command):
     assert json.loads(found.out)["accuracy"] > 0.8
 
 
+def test_shards_are_evaluated_together_and_answered_in_order(tmp_path, run: Command):
+    folder, model = write_shards(tmp_path / "parts"), tmp_path / "model"
+    assert run("train", "classify", folder, "--out", model, *tiny.FLAGS, "--quiet").code == 0
+    whole = tiny.write_reviews(tmp_path / "whole.csv", 60)
+    for data in (folder, folder / "*.csv"):
+        found, told = (json.loads(run("evaluate", model, d, "--json").out) for d in (data, whole))
+        assert found == told
+        assert run("predict", model, data).out == run("predict", model, whole).out
+    (folder / "part-9.csv").write_text("text,label\na good film,sideways\n")
+    done = run("evaluate", model, folder)
+    assert done.code == 2
+    assert "part-9.csv, row 2" in done.err
+    assert "'sideways' was not seen in training" in done.err
+    (folder / "part-9.csv").write_text("other,text\n1,a good film\n")
+    done = run("predict", model, folder)
+    assert done.code == 2
+    assert "part-9.csv: its columns are other, text, not those of the first file" in done.err
+
+
 def test_shards_that_are_not_there_or_unlike_are_told(tmp_path, run: Command):
     done = run("train", "classify", tmp_path / "none" / "*.csv", "--out", tmp_path / "m")
     assert done.code == 2
@@ -173,3 +194,84 @@ def test_memory_holds_one_shard_at_a_time(tmp_path):
 
 class Held(list):
     """A list that can be watched."""
+
+
+def write_pairs(folder: Path) -> Path:
+    """Words and their spelling in three files, unlike in size."""
+    folder.mkdir()
+    sources, targets = tiny.words(60)
+    for k, (begin, end) in enumerate(((0, 25), (25, 32), (32, 60))):
+        rows = zip(sources[begin:end], targets[begin:end], strict=True)
+        (folder / f"part-{k}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in rows))
+    return folder
+
+
+def pair_shards(folder: Path, alive: list[weakref.ref] | None = None) -> PairShards:
+    def read(path: str) -> Pairs:
+        table = read_pairs(path, "source", "target")
+        sources = Held(texts(table, "source"))
+        if alive is not None:
+            alive.append(weakref.ref(sources))
+        return Pairs(sources, texts(table, "target"), table.path, table.rows)
+
+    return PairShards(str(folder), shard_paths(str(folder)), read)
+
+
+def test_pairs_in_shards_have_the_vocabularies_and_the_lengths_of_all(tmp_path):
+    folder = write_pairs(tmp_path / "parts")
+    alive: list[weakref.ref] = []
+    source, held = pair_shards(folder, alive), Pairs(*tiny.words(8))
+    options, spec = tiny.translate_options(max_length=2), tiny.training(epochs=2, batch_size=20)
+    with pytest.warns(UserWarning, match="60 of 60 targets .* the first is .*part-0.tsv, row 1"):
+        fitted = translate.train(source, options, spec, validation=held, run=Run(tmp_path / "m"))
+    with pytest.warns(UserWarning, match="longer than 2 units"):
+        whole = translate.train(Pairs(*tiny.words(60)), options, spec, validation=held)
+    for name, vocabulary in whole.vocabularies.items():
+        assert fitted.vocabularies[name] == vocabulary
+    # Batches of one file each: 2 + 1 + 2 an epoch.
+    assert log(tmp_path / "m")[-1]["step"] == 10
+    assert len(alive) >= 5 * 3
+    assert sum(each() is not None for each in alive) <= 1
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_a_run_over_pairs_in_shards_resumes_bit_for_bit(stop, tmp_path):
+    folder = write_pairs(tmp_path / "parts")
+
+    def train(where):
+        return translate.train(
+            pair_shards(folder), tiny.translate_options(), tiny.training(epochs=2), run=where
+        )
+
+    train(Run(tmp_path / "whole"))
+    stopped(train, tmp_path / "cut", at("step", stop, signal.SIGTERM))
+    train(Run(tmp_path / "cut", resume=True))
+    assert same_run(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_the_command_translates_from_a_pattern(tmp_path, run: Command):
+    folder = write_pairs(tmp_path / "parts")
+    flags = [*tiny.FLAGS, "--quiet"]
+    told = ["train", "translate", folder / "*.tsv", "--out", tmp_path / "model", *flags]
+    done = run(*told)
+    assert done.code == 0, done.err
+    found = run("evaluate", tmp_path / "model", folder / "part-1.tsv", "--json")
+    assert json.loads(found.out)["count"] == 7
+    every = run("evaluate", tmp_path / "model", folder, "--json")
+    assert json.loads(every.out)["count"] == 60
+    done = run(*told, "--overwrite", "--source-tokens", "bpe")
+    assert (done.code, "tokens 'bpe' reads all texts at once" in done.err) == (2, True)
+    done = run(*told, "--overwrite", "--target-file", folder / "part-1.tsv")
+    assert (done.code, "--target-file is for one file of sources" in done.err) == (2, True)
+    (folder / "part-9.tsv").write_text("lone\n")
+    done = run(*told, "--overwrite")
+    assert (done.code, "part-9.tsv, row 1" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("task", ["tag", "caption", "generate", "forecast"])
+def test_tasks_that_read_one_file_say_so(task, tmp_path, run: Command):
+    folder = write_pairs(tmp_path / "parts")
+    for data in (folder, folder / "*.tsv"):
+        done = run("train", task, data, "--out", tmp_path / "model")
+        assert done.code == 2
+        assert f"train {task} reads one file; folders and patterns are for" in done.err

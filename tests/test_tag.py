@@ -289,6 +289,14 @@ def test_marginals_answers_and_n_best_belong_together(fitted):
     assert found.intents[0].probabilities.sum() == pytest.approx(1, rel=1e-5)
 
 
+def test_what_a_tagger_cannot_be_asked(fitted):
+    model = fitted.model_
+    with pytest.raises(ConfigError, match="n_best is 0; expected 1 or more"):
+        model.tag(["get rice"], n_best=0)
+    with pytest.raises(DataError, match=r"sentence 2: word 1 is 3 \(int\), not a string"):
+        model.tag(["get rice", [3]])
+
+
 def test_texts_are_split_at_white_space(fitted):
     model = fitted.model_
     assert model.predict("fly to  oslo") == model.predict([["fly", "to", "oslo"]])

@@ -239,3 +239,20 @@ def test_the_command_from_file_to_answers(run: Command, files, tmp_path):
     assert run.error("predict", "m", "wide.parquet") == (
         "wide.parquet: no column 'b'; the columns are: id, time, a, y."
     )
+
+
+@pytest.mark.parametrize("kind", ["polars", "pandas"])
+def test_the_estimator_reads_frames_from_a_data_frame(kind):
+    given = table() if kind == "polars" else table().to_pandas()
+    order = table()["id"].unique(maintain_order=True).to_list()
+    inputs = [INPUTS[int(name[1:])] for name in order]
+    tags = [TAGS[int(name[1:])] for name in order]
+    choices = {**LEARN, "epochs": 2}
+    tagger = Tagger(**choices).fit(given)
+    expected = Tagger(**choices).fit([x.astype(np.float32) for x in inputs], tags)
+    assert tagger.predict_proba(given)[3] == pytest.approx(expected.predict_proba(inputs)[3])
+    assert tagger.score(given) == expected.score(inputs, tags)
+    untagged = table().drop("y")
+    assert tagger.predict(untagged) == expected.predict(inputs)
+    with pytest.raises(DataError, match="no column 'a'; the columns are: id, time, b"):
+        tagger.predict(untagged.drop("a"))

@@ -43,6 +43,14 @@ class TrainSpec(Struct, frozen=True, kw_only=True):
     accumulate: Annotated[
         int, Meta(ge=1, description="Batches whose gradients are added up for one step.")
     ] = 1
+    truncate: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Gradients go back at most so many steps of a sequence; the state goes on "
+            "(0: through all).",
+        ),
+    ] = 0
     optimizer: Annotated[
         Literal["adamw", "sgd"], Meta(description="AdamW, or SGD with momentum.")
     ] = "adamw"

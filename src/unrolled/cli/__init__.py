@@ -28,6 +28,7 @@ VERBS = {
     "train": "Train a model from your file: classify, regress, tag, translate, caption ...",
     "evaluate": "Measure a model on labelled data.",
     "predict": "Answer for every row of a file, or every line of stdin.",
+    "cross-validate": "Forecast from several origins, each told what was before it.",
     "doctor": "Say what went wrong in a training run, by numbers, and what to try.",
     "compare": "Train cells, depths and attentions on your data; say what differs beyond noise.",
     "explain": "Show what a model looked at, as one HTML page.",
@@ -38,8 +39,8 @@ VERBS = {
     "demo": "Train on data that packages carry and show what was learned: sounds, digits, CO2 ...",
     "bench": "Time our layers against their peers, turn about.",
 }
-# A verb's file has its name, but where the name is a word of Python.
-FILES = {"import": "importing"}
+# A verb's file has its name, but where no module could have it.
+FILES = {"import": "importing", "cross-validate": "validating"}
 USAGE_ERROR, FAILED = 2, 1
 
 

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from unrolled.cli.common import spec_options
-from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.cli.training import common_options, one_file, report_fitted, resolve, training_run
 from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError
 from unrolled.options import CaptionOptions
@@ -19,7 +19,7 @@ from unrolled.options import CaptionOptions
 @common_options
 @click.option("--captions", type=click.Path(), help="Texts of DATA: text, a line each, or JSONL.")
 @click.option("--valid-captions", type=click.Path(), help="The same for --valid.")
-@spec_options(CaptionOptions, TrainSpec)
+@spec_options(CaptionOptions, TrainSpec, without=("bidirectional", "merge"))
 def train(
     data: str,
     valid: str | None,
@@ -38,6 +38,7 @@ def train(
     from unrolled.data.captions import read_described
     from unrolled.tasks.caption import train as train_captioner
 
+    one_file(data, "caption")
     options, training, rest = resolve(CaptionOptions, given)
 
     def read(path: str, texts: str | None) -> Any:

@@ -26,7 +26,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "tag": "--format --source --n-best --json --quiet",
         "tag frames": "--format --n-best --json --quiet",
         "caption": "--format --source --beam --n-best --json --quiet",
-        "forecast": "--format --level --horizon --future --json --quiet",
+        "forecast": "--format --level --horizon --future --seed --out --json --quiet",
         "generate text": "--format --max-length --temperature --top-k --top-p "
         "--repetition-penalty --seed --json --quiet",
         "generate items": "--format --n-best --json --quiet",

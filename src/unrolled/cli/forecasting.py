@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from unrolled.cli.common import say, spec_options, write_json
-from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.cli.training import common_options, one_file, report_fitted, resolve, training_run
 from unrolled.config import TrainSpec
+from unrolled.errors import ConfigError, DataError
 from unrolled.forecast_options import ForecastOptions
 
 if TYPE_CHECKING:
     from unrolled.runtime.forecaster_model import ForecastModel
 
 SCORES = ("mae", "rmse", "smape", "mase", "crps", "mse", "rse")
+ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
 NAMES = {"seasonal_naive": "seasonal naive", "drift": "drift"}
 
 
@@ -36,7 +41,9 @@ def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     from unrolled.data.panel import read_panel
     from unrolled.data.read import read_table
     from unrolled.tasks.forecast import columns_of, train
+    from unrolled.train.watch import describe_metrics
 
+    one_file(data, "forecast")
     options, training, rest = resolve(ForecastOptions, given)
 
     def read(path: str, freq: Any) -> Any:
@@ -46,6 +53,11 @@ def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     held = read(valid, panel.freq) if valid else None
     fitted = train(panel, options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
+    for name, shown in NAMES.items():
+        say(
+            f"{shown} on the same windows: {describe_metrics(fitted.metrics[name])}",
+            quiet=rest["quiet"],
+        )
 
 
 def read(model: ForecastModel, data: str, kind: str | None, *, quiet: bool = False) -> Any:
@@ -70,31 +82,73 @@ def predict(
     horizon: int | None,
     future: str | None,
     as_json: bool,
+    out: Path | None,
+    seed: int,
     quiet: bool,
 ) -> None:
-    """Write the forecasts of every series of `data` to stdout: as JSON lines, or as a table."""
+    """Write the forecasts of every series of `data`, as JSON lines or as a table; see `write`."""
     from unrolled.data.read import read_table
-    from unrolled.data.source import format_of
 
     panel = read(model, data, kind, quiet=quiet)
     later = None if future is None else read_table(future)
-    columns = model.answer(panel, level=level, horizon=horizon, future=later)
-    shape = format_of(data, kind)
-    rows = zip(*columns.values(), strict=True)
-    if as_json or shape == "jsonl":
-        for row in rows:
-            record = {name: _plain(value) for name, value in zip(columns, row, strict=True)}
-            sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+    columns = model.answer(panel, level=level, horizon=horizon, future=later, seed=seed)
+    write(columns, data, kind, as_json=as_json, out=out)
+
+
+def write(
+    columns: dict[str, list[Any]],
+    data: str,
+    kind: str | None,
+    *,
+    as_json: bool,
+    out: Path | None = None,
+) -> None:
+    """Write columns to stdout in the format of `data` (of Parquet: CSV), or to `out` by its ending.
+
+    Raises ConfigError for an ending that is not of a table, DataError where Parquet lacks polars.
+    """
+    from unrolled.data.source import format_of
+
+    if out is None:
+        shape = "jsonl" if as_json else format_of(data, kind)
+        sys.stdout.write(_text(columns, shape))
         return
-    dialect = csv.excel_tab if shape == "tsv" else csv.excel
-    writer = csv.writer(sys.stdout, dialect, lineterminator="\n")
+    shape = ENDINGS.get(out.suffix.lower(), "")
+    if not shape:
+        raise ConfigError(f"--out {out}: expected a file that ends in {', '.join(ENDINGS)}")
+    content = _parquet(columns) if shape == "parquet" else _text(columns, shape).encode()
+    out.write_bytes(content)
+
+
+def _text(columns: dict[str, list[Any]], shape: str) -> str:
+    stream = io.StringIO()
+    rows = ([_plain(value) for value in row] for row in zip(*columns.values(), strict=True))
+    if shape == "jsonl":
+        for row in rows:
+            record = dict(zip(columns, row, strict=True))
+            stream.write(msgspec.json.encode(record).decode() + "\n")
+        return stream.getvalue()
+    writer = csv.writer(stream, csv.excel_tab if shape == "tsv" else csv.excel, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_plain(value) for value in row] for row in rows)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _parquet(columns: dict[str, list[Any]]) -> bytes:
+    try:
+        import polars
+    except ImportError:
+        raise DataError("writing Parquet needs polars: pip install 'unrolled[train]'") from None
+    stream = io.BytesIO()
+    polars.DataFrame(columns, nan_to_null=True).write_parquet(stream)
+    return stream.getvalue()
 
 
 def _plain(value: Any) -> Any:
-    """Return a number with the digits that mean something, a time as text."""
+    """Return a number with the digits that mean something, None for a missing one; else text."""
     if isinstance(value, float):
+        if math.isnan(value):
+            return None
         return float(f"{value:.7g}")
     return value if isinstance(value, (int, str)) else str(value)
 

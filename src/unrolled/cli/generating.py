@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 import numpy as np
 
 from unrolled.cli.common import spec_options
-from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.cli.training import common_options, one_file, report_fitted, resolve, training_run
 from unrolled.config import TrainSpec
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, DataError
 from unrolled.options import GenerateOptions
 from unrolled.runtime.generator_model import GeneratorModel
+
+if TYPE_CHECKING:
+    from unrolled.data.items import Corpus
 
 DIGITS = 6
 
 
 @click.command()
 @common_options
-@spec_options(GenerateOptions, TrainSpec)
+@spec_options(GenerateOptions, TrainSpec, without=("bidirectional", "merge"))
 def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
     """Learn what comes next in DATA: a text, items in JSONL, or frames of 0 and 1 in npz.
 
@@ -31,6 +34,7 @@ def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     from unrolled.data.streams import file_lines
     from unrolled.tasks.generate import train_sequences, train_text
 
+    one_file(data, "generate")
     options, training, rest = resolve(GenerateOptions, given)
     shape = shape_of(data, kind)
     run = training_run(rest)
@@ -70,14 +74,18 @@ def predict(
     `as_json` a text's continuation is an object too. Raises ConfigError for a `kind` of file that
     the model does not read.
     """
-    from unrolled.data.items import read_binary_frames, read_items
+    from unrolled.data.items import read_items
     from unrolled.data.source import STDIN, read_text
 
     if kind is not None:
         check_shape(model, data, kind)
     if model.kind == "items":
-        for history in read_items(data, model.generation.items).sequences:
-            found = model.recommend(history, n_best)
+        corpus = read_items(data, model.generation.items)
+        for row, history in enumerate(corpus.sequences, start=1):
+            try:
+                found = model.recommend(history, n_best)
+            except DataError as error:
+                raise DataError(f"{corpus.name}, row {row}: {error}") from None
             record = {
                 "recommended": found.items,
                 "probabilities": [round(float(p), DIGITS) for p in found.probabilities],
@@ -86,7 +94,7 @@ def predict(
         return
     if model.kind == "frames":
         settings = {"max_length": max_length, "seed": seed, "temperature": sampling["temperature"]}
-        for frames in read_binary_frames(data).sequences:
+        for frames in _frames(model, data).sequences:
             drawn = model.generate(frames, **settings)[0]
             keys = [np.flatnonzero(frame).tolist() for frame in drawn]
             sys.stdout.write(msgspec.json.encode({"keys": keys}).decode() + "\n")
@@ -105,21 +113,36 @@ def predict(
 
 def evaluate(model: GeneratorModel, data: str, kind: str | None) -> dict[str, Any]:
     """Measure on a text, the state carried through all of it, on items or on frames."""
-    from unrolled.data.items import read_binary_frames, read_items
-    from unrolled.data.streams import file_lines, write_ids
+    from unrolled.data.items import read_items
+    from unrolled.data.streams import count_characters, file_lines, write_ids
     from unrolled.data.vocab import Vocabulary
     from unrolled.tasks import measure_generator as measure
 
     shape = check_shape(model, data, kind)
     if shape == "frames":
-        return measure.frame_metrics(model, read_binary_frames(data))
+        return measure.frame_metrics(model, _frames(model, data))
     if shape == "items":
         corpus = read_items(data, model.generation.items)
         ranked = measure.next_item_metrics(model, corpus)
         return {**ranked, **measure.sequence_metrics(model, corpus)}
     assert isinstance(model.vocabulary, Vocabulary)
-    ids = write_ids(file_lines(data), model.vocabulary, name=data)
-    return measure.stream_metrics(model, ids)
+    lines = file_lines(data)
+    ids = write_ids(lines, model.vocabulary, name=data)
+    return measure.stream_metrics(model, ids, characters=count_characters(lines))
+
+
+def _frames(model: GeneratorModel, data: str) -> Corpus:
+    """Read frames of 0 and 1; DataError, naming the sequence, where their width is another."""
+    from unrolled.data.items import read_binary_frames
+
+    corpus, size = read_binary_frames(data), model.network.spec.frame_size
+    for number, frames in enumerate(corpus.sequences, start=1):
+        if frames.shape[1] != size:
+            raise DataError(
+                f"{corpus.name}, sequence {number}: frames of {frames.shape[1]} numbers, "
+                f"expected {size}"
+            )
+    return corpus
 
 
 def check_shape(model: GeneratorModel, data: str, kind: str | None) -> str:

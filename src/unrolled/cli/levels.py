@@ -1,8 +1,9 @@
-"""The option `--level 80 95` of verbs that answer with intervals."""
+"""The options of verbs that answer with forecasts: `--level 80 95` and `--out FILE`."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
 
@@ -33,4 +34,10 @@ LEVEL = click.option(
     multiple=True,
     type=click.FloatRange(0, 100, min_open=True, max_open=True),
     help="Forecasters: intervals of so many per cent, as in --level 80 95.",
+)
+
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Forecasters: write a .csv, .tsv, .jsonl or .parquet file.",
 )

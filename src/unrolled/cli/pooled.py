@@ -14,7 +14,7 @@ from unrolled.cli.naming import check_free, named
 from unrolled.config import DataSpec
 from unrolled.data.examples import Examples, format_of, read_examples
 from unrolled.data.shards import Shards, shard_paths
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, DataError
 from unrolled.runtime.model import ClassifierModel, RegressorModel
 
 DIGITS = 6
@@ -43,12 +43,30 @@ def predict(
 ) -> None:
     """Write the answer for every sequence of `data` to stdout, under the name `column`.
 
-    Raises DataError where the table has such a column already.
+    A folder or a pattern of files is answered file by file. Raises DataError where the table has
+    such a column already, or other columns than the first file.
     """
     spec = model.config.data
     if source:
         spec = msgspec.structs.replace(spec, source=source)
-    examples, shape = _read(data, kind, spec)
+    header: list[str] = []
+    for path in shard_paths(data) or [data]:
+        examples, shape = _read(path, kind, spec)
+        header = _answer(model, examples, shape, column, header, as_json=as_json, quiet=quiet)
+
+
+def _answer(
+    model: ClassifierModel | RegressorModel,
+    examples: Examples,
+    shape: str,
+    column: str,
+    header: list[str],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> list[str]:
+    """Write the answers to one file; return the header, which is written where there was none."""
+    spec = model.config.data
     answers, truncated = _answers(model, examples)
     if truncated:
         what = "sequences" if model.reads_frames else "texts"
@@ -69,7 +87,9 @@ def predict(
         for answer in answers:
             sys.stdout.write("\t".join(_cells(model, answer)) + "\n")
     else:
-        _write_table(model, examples, answers, column, "\t" if shape == "tsv" else ",")
+        delimiter = "\t" if shape == "tsv" else ","
+        return _write_table(model, examples, answers, column, delimiter, header)
+    return []
 
 
 def _read(data: str, kind: str | None, spec: DataSpec) -> tuple[Examples, str]:
@@ -157,14 +177,22 @@ def _write_table(
     answers: list[dict[str, Any]],
     column: str,
     delimiter: str,
-) -> None:
+    header: list[str],
+) -> list[str]:
     scored = ["probability"] if answers and "probability" in answers[0] else []
     columns = _sequence(model, examples)
     names = [*_names(model, column), *named(dict.fromkeys(scored), column)]
     check_free(names, columns, examples.name)
     dialect = csv.excel if delimiter == "," else csv.excel_tab
     writer = csv.writer(sys.stdout, dialect, lineterminator="\n")
-    writer.writerow([*columns, *names])
+    found = [*columns, *names]
+    if header and header != found:
+        raise DataError(
+            f"{examples.name}: its columns are {', '.join(columns)}, not those of the first file"
+        )
+    if not header:
+        writer.writerow(found)
     for row, answer in enumerate(answers):
         cells = [v[row] for v in columns.values()]
         writer.writerow([*cells, *_cells(model, answer), *(answer[k] for k in scored)])
+    return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from unrolled.cli.levels import LEVEL, SpreadLevels
+from unrolled.cli.levels import LEVEL, OUT, SpreadLevels
 
 
 @click.command(name="predict", cls=SpreadLevels)
@@ -26,10 +27,11 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
 @click.option("--top-k", type=int, default=0, help="Generator: draw from the k likeliest.")
 @click.option("--top-p", type=float, default=1.0, help="Generator: draw from this probability.")
 @click.option("--repetition-penalty", type=float, default=1.0, help="Generator: above 1 varies.")
-@click.option("--seed", type=int, default=0, help="Generator: seeds what is drawn.")
+@click.option("--seed", type=int, default=0, help="Generator, forecaster: of draws.")
 @LEVEL
 @click.option("--horizon", type=click.IntRange(1), help="Forecasters: steps ahead.")
 @click.option("--future", type=click.Path(), help="Forecasters: file of what is known ahead.")
+@OUT
 @click.option("--stream", is_flag=True, help="Write units as they are decoded (DATA is -).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores.")
 @click.option("--quiet", is_flag=True, help="No messages on stderr.")
@@ -44,6 +46,7 @@ def command(
     level: tuple[float, ...],
     horizon: int | None,
     future: str | None,
+    out: Path | None,
     stream: bool,
     as_json: bool,
     quiet: bool,
@@ -75,7 +78,7 @@ def command(
     if isinstance(loaded, ForecastModel):
         forecasting.predict(
             loaded, data, kind, level=level, horizon=horizon, future=future, as_json=as_json,
-            quiet=quiet,
+            out=out, seed=drawing["seed"], quiet=quiet,
         )  # fmt: skip
     elif isinstance(loaded, TaggerModel):
         tagging.predict(loaded, data, kind, source, n_best, as_json)

@@ -11,8 +11,9 @@ from unrolled.cli import captioning
 from unrolled.cli.common import spec_options
 from unrolled.cli.forecasting import forecast
 from unrolled.cli.generating import generate
-from unrolled.cli.training import common_options, report_fitted, resolve, training_run
+from unrolled.cli.training import common_options, one_file, report_fitted, resolve, training_run
 from unrolled.config import TrainSpec
+from unrolled.errors import ConfigError
 from unrolled.options import ClassifyOptions, RegressOptions, TagOptions, TranslateOptions
 
 
@@ -85,12 +86,14 @@ def translate(
 ) -> None:
     """Learn to turn the sources in DATA into its targets (an encoder-decoder with attention).
 
-    DATA is a TSV of two columns, or any table with a source and a target column.
+    DATA is a TSV of two columns, or any table with a source and a target column. A folder or a
+    pattern of files in quotes is read one file at a time.
 
     Example: unrolled train translate pairs.tsv --out model/
     """
     from unrolled.data.read import read_pairs, read_parallel, texts
-    from unrolled.tasks.translate import Pairs, train
+    from unrolled.data.shards import shard_paths
+    from unrolled.tasks.translate import Pairs, PairShards, train
 
     options, training, rest = resolve(TranslateOptions, given)
 
@@ -103,7 +106,10 @@ def translate(
         return Pairs(texts(table, names[0]), texts(table, names[1]), table.path, table.rows)
 
     held = read(valid) if valid else None
-    pairs = read(data, target_file)
+    paths = shard_paths(data)
+    if paths and target_file:
+        raise ConfigError(f"--target-file is for one file of sources, {data} is {len(paths)} files")
+    pairs = PairShards(data, paths, read) if paths else read(data, target_file)
     fitted = train(pairs, options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
 
@@ -122,6 +128,7 @@ def tag(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
     from unrolled.tasks.tag import train
     from unrolled.tasks.tag_data import read_tagged
 
+    one_file(data, "tag")
     options, training, rest = resolve(TagOptions, given)
     held = read_tagged(valid, options, kind) if valid else None
     sequences = read_tagged(data, options, kind)

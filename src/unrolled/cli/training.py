@@ -35,6 +35,17 @@ def common_options(function: Any) -> Any:
     return function
 
 
+def one_file(data: str, task: str) -> None:
+    """Raise ConfigError where `data` is a folder or a pattern, for a task that reads one file."""
+    from unrolled.data.shards import shard_paths
+
+    if shard_paths(data) is not None:
+        raise ConfigError(
+            f"{data}: train {task} reads one file; folders and patterns are for train classify, "
+            "regress and translate"
+        )
+
+
 def resolve(struct: type[Any], given: dict[str, Any]) -> tuple[Any, TrainSpec, dict[str, Any]]:
     """Return the task's options, the training spec and what is left of a command's parameters."""
     keys = {**defaults(struct), **defaults(TrainSpec)}
@@ -85,7 +96,7 @@ def _tell_flow(watchers: list[Any], record: dict[str, Any]) -> None:
 def report_fitted(fitted: Any, rest: dict[str, Any]) -> None:
     """Tell how the run ended; with --json print its metrics."""
     if rest["as_json"]:
-        write_json({k: v for k, v in fitted.metrics.items() if isinstance(v, (int, float, str))})
+        write_json({k: v for k, v in fitted.metrics.items() if _told(v)})
     from unrolled.train.watch import describe
 
     say(
@@ -93,3 +104,10 @@ def report_fitted(fitted: Any, rest: dict[str, Any]) -> None:
         f"{fitted.metrics['train_seconds']:.0f} s; the model is in {fitted.folder}",
         quiet=rest["quiet"],
     )
+
+
+def _told(value: Any) -> bool:
+    """Whether a metric is one value, or several by name: no matrix and no report by class."""
+    if isinstance(value, dict):
+        return all(isinstance(each, (int, float)) for each in value.values())
+    return isinstance(value, (int, float, str))

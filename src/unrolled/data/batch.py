@@ -120,6 +120,14 @@ def buckets(
     return [batches[k] for k in generator.permutation(len(batches))]
 
 
+def rows_within(steps: int, *, batch_size: int, batch_tokens: int = 0) -> int:
+    """Return how many rows of `steps` steps each a batch takes: one at the least.
+
+    `batch_size`, or with `batch_tokens` above 0 as many as hold no more steps than that.
+    """
+    return max(1, batch_tokens // steps) if batch_tokens else batch_size
+
+
 def _token_cuts(source: list[int], target: list[int], batch_tokens: int) -> list[int]:
     cuts: list[int] = []
     begin = longest_source = longest_target = 0

@@ -166,6 +166,12 @@ def attributes(given: Any, where: str) -> tuple[str, ...]:
         ]
     elif isinstance(given, (list, tuple)) and all(isinstance(each, str) for each in given):
         found = [each.strip() for each in given]
+    elif isinstance(given, (list, tuple)):
+        k, other = next((k, each) for k, each in enumerate(given) if not isinstance(each, str))
+        raise DataError(
+            f"{where}: item {k + 1} is {other!r} ({type(other).__name__}) beside texts; expected "
+            "names throughout, or numbers throughout"
+        )
     else:
         kind = type(given).__name__
         raise DataError(

@@ -26,7 +26,7 @@ class Examples:
     `inputs` are texts or arrays of frames [T, I], whose columns `features` names. `targets` are
     labels, tuples of labels where there may be several, or arrays of numbers [K]; empty where they
     were not read. `ids` are what names a sequence of a table of frames, `table` the one of texts,
-    `column` the one there of the answers.
+    `column` the one there of the answers. Of several files `places` say where each example is.
     """
 
     inputs: Sequence[Any]
@@ -37,6 +37,7 @@ class Examples:
     ids: Sequence[Any] = ()
     table: Table | None = None
     column: str = ""
+    places: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -52,10 +53,21 @@ class Examples:
             [rows[i] for i in chosen],
             self.features,
             [self.ids[i] for i in chosen] if len(self.ids) else (),
+            places=[self.places[i] for i in chosen] if self.places else (),
         )
+
+    def joined(self, others: Sequence[Examples], name: str) -> Examples:
+        """Return these and other examples under one name; each keeps its place."""
+        parts = (self, *others)
+        inputs = [x for part in parts for x in part.inputs]
+        targets = [y for part in parts for y in part.targets]
+        places = [part.where_answer(i) for part in parts for i in range(len(part))]
+        return Examples(inputs, targets, name, features=self.features, places=places)
 
     def where(self, i: int) -> str:
         """Return where example `i` is: `"reviews.csv, row 7"`."""
+        if self.places:
+            return self.places[i]
         unit = "sequence" if self.features and not self.rows else "row"
         return f"{self.name}, {unit} {self.rows[i] if self.rows else i + 1}"
 

@@ -124,7 +124,7 @@ def read_sequences(
     kind = format_of(path, format, tagged=tagged)
     name = shown(path)
     if kind in FRAMES:
-        return _from_frames(
+        return from_frames(
             frames.read_frames(
                 name,
                 read_bytes(path, stdin),
@@ -160,7 +160,8 @@ def read_sequences(
     )
 
 
-def _from_frames(found: frames.Frames, name: str) -> Sequences:
+def from_frames(found: frames.Frames, name: str) -> Sequences:
+    """Return sequences of frames with the tags that were read beside them."""
     return Sequences(
         name,
         found.inputs,

@@ -1,51 +1,89 @@
-"""Where training examples come from: all in memory, or files that are read one at a time."""
+"""Where training examples come from: all in memory, or files that are read one at a time.
+
+Examples are those of a classifier, or pairs of texts: whatever has `inputs`, can `take` some of
+itself and can be `joined` with its like.
+"""
 
 from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 
 from unrolled.data.examples import Examples
+from unrolled.data.split import split
 from unrolled.errors import DataError
 
 WILD = "*?["
 
 
-class Source(Protocol):
+class Sharded(Protocol):
+    """Examples that may come in shards: their inputs, a part of them, several of them in one."""
+
+    @property
+    def name(self) -> str:
+        """Where they are from."""
+        ...
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        """What is read."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def take(self, indices: Iterable[int]) -> Self:
+        """Return those at `indices`."""
+        ...
+
+    def joined(self, others: Sequence[Self], name: str) -> Self:
+        """Return these and others, under another name."""
+        ...
+
+
+E = TypeVar("E", bound=Sharded)
+E_co = TypeVar("E_co", bound=Sharded, covariant=True)
+
+
+class SourceOf(Protocol[E_co]):
     """Examples in shards: `load(k)` reads one, whole, and gives the same each time."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Where they are from."""
+        ...
 
     def __len__(self) -> int:
         """How many shards there are."""
         ...
 
-    def load(self, k: int) -> Examples:
+    def load(self, k: int) -> E_co:
         """Return the training examples of shard k."""
         ...
 
 
-class Whole:
+class Whole(Generic[E]):
     """Examples in memory, as a source of one shard."""
 
-    def __init__(self, examples: Examples) -> None:
+    def __init__(self, examples: E) -> None:
         self.examples = examples
         self.name = examples.name
 
     def __len__(self) -> int:
         return 1
 
-    def load(self, k: int) -> Examples:
+    def load(self, k: int) -> E:
         """Return the examples."""
         return self.examples
 
 
-class Shards:
+class FileShards(Generic[E]):
     """Examples in files, of which one is in memory at a time.
 
     A `fraction` of the examples is held out, equal inputs together: which, depends on each input
@@ -53,7 +91,7 @@ class Shards:
     """
 
     def __init__(
-        self, name: str, paths: list[str], read: Callable[[str], Examples], seed: int = 0
+        self, name: str, paths: list[str], read: Callable[[str], E], seed: int = 0
     ) -> None:
         self.name, self.paths, self.read, self.seed = name, paths, read, seed
         self.fraction = 0.0
@@ -61,19 +99,14 @@ class Shards:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def load(self, k: int) -> Examples:
+    def load(self, k: int) -> E:
         """Return the examples of file k that are not held out."""
         return self._part(k, held=False)
 
-    def held_out(self) -> Examples:
+    def held_out(self) -> E:
         """Return all the examples that are held out, in memory; DataError where there are none."""
-        parts = [self._part(k, held=True) for k in range(len(self))]
-        found = Examples(
-            [x for part in parts for x in part.inputs],
-            [y for part in parts for y in part.targets],
-            f"{self.name} (held out)",
-            features=parts[0].features,
-        )
+        first, *others = (self._part(k, held=True) for k in range(len(self)))
+        found = first.joined(others, f"{self.name} (held out)")
         if not len(found):
             raise DataError(
                 f"{self.name}: a share of {self.fraction:g} held out none of its examples; give a "
@@ -81,7 +114,7 @@ class Shards:
             )
         return found
 
-    def _part(self, k: int, *, held: bool) -> Examples:
+    def _part(self, k: int, *, held: bool) -> E:
         examples = self.read(self.paths[k])
         if self.fraction == 0:
             return examples
@@ -93,6 +126,13 @@ class Shards:
         return int.from_bytes(digest.digest(), "big") < self.fraction * 2.0**64
 
 
+class Shards(FileShards[Examples]):
+    """Examples of a classifier or regressor in files."""
+
+
+Source: TypeAlias = SourceOf[Examples]
+
+
 def _salt(seed: int) -> bytes:
     return (seed % 2**64).to_bytes(8, "big")
 
@@ -102,6 +142,24 @@ def content_of(sequence: Any) -> bytes:
     if isinstance(sequence, np.ndarray):
         return repr(sequence.shape).encode() + np.ascontiguousarray(sequence).tobytes()
     return str(sequence).encode("utf-8", "surrogatepass")
+
+
+def divided(
+    examples: E | FileShards[E], validation: E | None, fraction: float, seed: int
+) -> tuple[SourceOf[E], E]:
+    """Return the training examples as shards, and those to validate on, in memory.
+
+    Without `validation`, a fraction of the distinct inputs is held out.
+    """
+    if isinstance(examples, FileShards):
+        if validation is not None:
+            return examples, validation
+        examples.fraction, examples.seed = fraction, seed
+        return examples, examples.held_out()
+    if validation is not None:
+        return Whole(examples), validation
+    keep, held = split([content_of(x) for x in examples.inputs], fraction, seed)
+    return Whole(examples.take(keep)), examples.take(held)
 
 
 def shard_paths(data: str) -> list[str] | None:

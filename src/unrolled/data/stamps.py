@@ -24,11 +24,13 @@ _FORMATS = {7: "%Y-%m", 10: "%Y-%m-%d", 16: "%Y-%m-%d{}%H:%M", 19: "%Y-%m-%d{}%H
 class Style:
     """How stamps were written, so that answers are written alike.
 
-    `number` and `text` of a file, `time` for datetimes of a data frame, `date` for its dates.
+    `number` and `text` of a file, `time` for datetimes of a data frame, with the `zone` that they
+    were in, `date` for its dates.
     """
 
     kind: Literal["number", "number text", "text", "time", "date"]
     format: str = ""
+    zone: dt.tzinfo | None = None
 
     def write(self, stamps: Array) -> list[Any]:
         """Return stamps as they were given."""
@@ -38,14 +40,17 @@ class Style:
         times = [stamp.astype("datetime64[us]").item() for stamp in stamps]
         if self.kind == "date":
             return [time.date() for time in times]
+        if self.zone is not None:
+            return [time.replace(tzinfo=dt.UTC).astimezone(self.zone) for time in times]
         return times if self.kind == "time" else [time.strftime(self.format) for time in times]
 
 
 def read_stamps(table: Table, column: str) -> tuple[Array, Style]:
     """Return a column as int64 or datetime64[us], and how it was written.
 
-    A time with an offset becomes UTC. Raises DataError, with the row and column, for a stamp that
-    is missing, or neither a time nor a whole number, or of another kind than the first.
+    A time with an offset becomes UTC; answers to a data frame come back in its zone. Raises
+    DataError, with the row and column, for a stamp that is missing, or neither a time nor a whole
+    number, or of another kind than the first.
     """
     values = table.column(column)
     found: list[Any] = []
@@ -74,7 +79,7 @@ def _stamp(table: Table, i: int, column: str, value: Any) -> tuple[Any, Style]:
     if is_missing(value) or (isinstance(value, str) and value.strip().lower() in MISSING):
         raise DataError(f"{table.where(i, column)}: the time stamp is missing")
     if isinstance(value, dt.datetime):
-        return _naive(value), Style("time")
+        return _naive(value), Style("time", zone=value.tzinfo)
     if isinstance(value, dt.date):
         return dt.datetime(value.year, value.month, value.day), Style("date")
     if isinstance(value, float) and value.is_integer():

@@ -70,6 +70,11 @@ def stream_hash(lines: Lines) -> str:
     return digest.hexdigest()
 
 
+def count_characters(lines: Lines) -> int:
+    """Return how many characters a text has, the ends of its lines among them."""
+    return sum(len(normalise(line)) for line in lines())
+
+
 def build_vocabulary(lines: Lines, spec: VocabularySpec) -> Vocabulary:
     """Count the units of a text without holding it; BPE is learned from its first 20 MB.
 

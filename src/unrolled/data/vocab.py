@@ -11,7 +11,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -80,23 +79,27 @@ class Vocabulary:
     def build(cls, texts: Iterable[str], spec: VocabularySpec) -> Vocabulary:
         """Count the units of `texts` and keep those that occur `spec.min_count` times or more.
 
-        At most `spec.max_size` units are kept, specials included. Raises `ConfigError` for sizes
+        Characters and words are counted text by text, and no text is held; BPE needs them all. At
+        most `spec.max_size` units are kept, specials included. Raises `ConfigError` for sizes
         out of range and `DataError` where no unit is left.
         """
         if spec.min_count < 1:
             raise ConfigError(f"min_count is {spec.min_count}; expected 1 or more")
         if spec.max_size <= len(SPECIALS):
             raise ConfigError(f"max_size is {spec.max_size}; expected more than {len(SPECIALS)}")
-        seen = [normalise(text, lowercase=spec.lowercase) for text in texts]
+        seen = (normalise(text, lowercase=spec.lowercase) for text in texts)
         if spec.tokens == "bpe":
+            held = list(seen)
             units, tokenizer = bpe.train(
-                seen, specials=SPECIALS, min_count=spec.min_count, max_size=spec.max_size
+                held, specials=SPECIALS, min_count=spec.min_count, max_size=spec.max_size
             )
+            number = len(held)
         else:
-            units, tokenizer = _counted(seen, spec), None
+            counts, number = _counted(seen, spec)
+            units, tokenizer = kept(counts, spec), None
         if not units:
             raise DataError(
-                f"the vocabulary is empty: none of {len(seen)} texts holds a {spec.tokens} that"
+                f"the vocabulary is empty: none of {number} texts holds a {spec.tokens} that"
                 f" occurs at least {spec.min_count} times (min_count)"
             )
         return cls(spec, (*SPECIALS, *units), tokenizer)
@@ -177,9 +180,14 @@ def _pieces(text: str, tokens: Literal["char", "word", "bpe"]) -> Sequence[str]:
     return text.split() if tokens == "word" else text
 
 
-def _counted(seen: list[str], spec: VocabularySpec) -> list[str]:
-    counts = Counter(chain.from_iterable(_pieces(text, spec.tokens) for text in seen))
-    return kept(counts, spec)
+def _counted(seen: Iterable[str], spec: VocabularySpec) -> tuple[Counter[str], int]:
+    """Return how often each unit occurs, and how many texts there were; none is kept."""
+    counts: Counter[str] = Counter()
+    number = 0
+    for text in seen:
+        counts.update(_pieces(text, spec.tokens))
+        number += 1
+    return counts, number
 
 
 def kept(counts: Counter[str], spec: VocabularySpec) -> list[str]:

@@ -54,7 +54,8 @@ class Seen:
 class Decoder:
     """The parts of a network that write: its layers by name, and whether dropout acts.
 
-    `watch` is told what was `Seen` where the cell is run step by step.
+    `watch` is told what was `Seen` where the cell is run step by step; there the gradient through
+    the state goes back `truncate` steps at most, where that is above 0.
     """
 
     spec: DecoderSpec
@@ -63,6 +64,7 @@ class Decoder:
     readout: nn.Linear
     training: bool
     watch: Callable[[Seen], None] | None = None
+    truncate: int = 0
 
     @property
     def additive(self) -> bool:
@@ -123,6 +125,9 @@ def through(
     written, read, flow = [], [], _no_flow(decoder, h, steps)
     first_state = _state(h, c)
     for t in range(steps):
+        if decoder.truncate and t and t % decoder.truncate == 0:
+            h, c = _detached(h), None if c is None else _detached(c)
+            readout = None if readout is None else readout.detach()
         embedded = next_embedding(t, readout)
         x, context = embedded, None
         if attention is not None and decoder.additive:
@@ -151,6 +156,10 @@ def through(
     return torch.stack(written, dim=1), h
 
 
+def _detached(states: States) -> States:
+    return tuple(state.detach() for state in states)
+
+
 def _no_flow(decoder: Decoder, h: States, steps: int) -> list[Tensor]:
     """Return what a watched decoder's flow is written to, a tensor a layer; else nothing."""
     if decoder.watch is None:
@@ -160,10 +169,8 @@ def _no_flow(decoder: Decoder, h: States, steps: int) -> list[Tensor]:
 
 def _state(h: States, c: States | None) -> Any:
     """Return the first state as the decoder's module takes it, apart from its graph."""
-    first = _per_layer(tuple(state.detach() for state in h))
-    if c is None:
-        return first
-    return first, _per_layer(tuple(state.detach() for state in c))
+    first = _per_layer(_detached(h))
+    return first if c is None else (first, _per_layer(_detached(c)))
 
 
 def _record(flow: list[Tensor], t: int, h: States, c: States | None) -> None:

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from unrolled.nn.episodes import by_episodes, time_major
 from unrolled.nn.initialise import initialise
 from unrolled.nn.state import Lengths, State, check_input, join_state, ragged, split_state
+from unrolled.nn.truncated import Work, in_pieces
 from unrolled.ops.choose import ENGINES, Choice, choose
 from unrolled.ops.layer import LayerWeights, Ragged
 from unrolled.shapes import check_choice, check_spec, parameter_shapes, suffixes
@@ -31,6 +32,9 @@ class Recurrent(nn.Module):
 
     For each layer l: x_{l+1} = merge(forward(x_l), backward(x_l)) (+ x_l where residual, l > 0),
     with dropout between layers. The module keeps nothing between calls.
+
+    With the attribute `truncate` above 0 a training pass computes the same numbers, but its
+    gradients stop at every `truncate`-th step while the state goes on (truncated BPTT).
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class Recurrent(nn.Module):
         # What language models add in training (Merity et al. 2018, section 4).
         self.locked_dropout = False
         self.weight_dropout = 0.0
+        # In training the gradient goes back so many steps and no further (0: through all).
+        self.truncate = 0
         for name, shape in parameter_shapes(spec).items():
             value = torch.empty(shape, device=device, dtype=dtype)
             self.register_parameter(name, nn.Parameter(value))
@@ -258,6 +264,10 @@ class Recurrent(nn.Module):
         spec, run = self.spec, ENGINES[choice.name]
         last: dict[str, list[Tensor]] = {kind: [] for kind in state}
         every: list[dict[str, Tensor]] = []
+        limit = self.truncate if self.training else 0
+        limit = limit if limit and limit < len(x) else 0
+        if limit and flow is not None:
+            raise ValueError("flow= is of whole rows: it cannot be told where truncate cuts them")
         for k, h in enumerate(state["h"]):
             c = state["c"][k] if "c" in state else None
             mask = None
@@ -265,17 +275,16 @@ class Recurrent(nn.Module):
                 mask = dropout(torch.ones_like(h), spec.recurrent_dropout)
             if flow is not None:
                 flow.append(x.new_zeros(spec.num_directions, *x.shape[:2], 2))
-            result = run(
-                spec,
-                self._dropped(weights[k]),
-                x,
-                h,
-                c,
-                ragged=ragged,
-                mask=mask,
-                states=return_states,
-                flow=None if flow is None else flow[k],
-            )
+            dropped = self._dropped(weights[k])
+            if limit:
+                work = Work(dropped, x, h, c, ragged, mask, return_states)
+                result = in_pieces(run, spec, work, limit)
+            else:
+                noted = None if flow is None else flow[k]
+                result = run(
+                    spec, dropped, x, h, c,
+                    ragged=ragged, mask=mask, states=return_states, flow=noted,
+                )  # fmt: skip
             y = merge(spec, result.y)
             if spec.residual and k:
                 y = y + x

@@ -13,6 +13,7 @@ from unrolled.nn import decoder as decoding
 from unrolled.nn.attention import Attention
 from unrolled.nn.decoder import Decoder, Memory, Seen, States
 from unrolled.nn.embedding import Embedding
+from unrolled.nn.recurrent import Recurrent
 
 
 class Written(NamedTuple):
@@ -102,14 +103,17 @@ class Writer(nn.Module):
         about = self.encode(source, source_lengths)
         memory, h, c, fed = about
         watch = self.watch if self.training else None
-        parts = Decoder(self.spec, self.decoder, self.attention, self.readout, self.training, watch)
+        limit = self._limit(target_in.shape[1])
+        parts = Decoder(
+            self.spec, self.decoder, self.attention, self.readout, self.training, watch, limit
+        )
         embedded = self.target_embedding(target_in)
         if teacher_forcing < 1:
             return self._sampled(parts, target_in, teacher_forcing, generator, about)
         if fed is not None:
             every = fed.unsqueeze(1).expand(-1, embedded.shape[1], -1)
             embedded = torch.cat([embedded, every], dim=-1)
-        if stepwise or self.spec.input_feeding:
+        if stepwise or self.spec.input_feeding or (limit and parts.additive):
             steps = embedded.unbind(1)
             return decoding.stepwise(parts, lambda t, _: steps[t], len(steps), h, c, memory)
         if decoding.is_parallel(parts):
@@ -139,6 +143,12 @@ class Writer(nn.Module):
             return embedded if fed is None else torch.cat([embedded, fed], dim=-1)
 
         return decoding.stepwise(parts, next_embedding, len(tokens), h, c, memory)
+
+    def _limit(self, steps: int) -> int:
+        """Return how far gradients go back through the decoder's state, 0 for all `steps`."""
+        assert isinstance(self.decoder, Recurrent)
+        limit = self.decoder.truncate if self.training else 0
+        return limit if limit < steps else 0
 
     def _logits(self, readouts: Tensor) -> Tensor:
         logits: Tensor = self.output(F.dropout(readouts, self.spec.dropout, self.training))

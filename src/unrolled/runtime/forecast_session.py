@@ -14,7 +14,7 @@ from unrolled.data.frequency import parse_frequency, stamps_at
 from unrolled.data.panel import Panel, Series
 from unrolled.data.stamps import read_stamps
 from unrolled.data.table import Table
-from unrolled.errors import DataError
+from unrolled.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from unrolled.runtime.forecaster_model import ForecastModel
@@ -44,6 +44,12 @@ class ForecastSession:
         stamps, self._style = read_stamps(Table("stream", {column: [start]}, [1]), column)
         self._origin = stamps[0]
         self._freq = parse_frequency(spec.freq)
+        if (self._freq.unit == "step") != self._style.kind.startswith("number"):
+            wanted = "whole numbers" if self._freq.unit == "step" else "times"
+            raise ConfigError(
+                f"start is {start!r}, but the stamps of this model are {wanted}, a step of "
+                f"{self._freq} apart"
+            )
         self._name = name
         given = dict(static or {})
         if spec.id in spec.static:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -267,9 +267,7 @@ class ForecastModel:
             found["cutoff"] = cutoffs
             found[panel.columns.target] = values
         found[ANSWER] = said.mean[:, :steps].ravel().tolist()
-        for share in level:
-            if not 0 < share < 100:
-                raise ConfigError(f"level {share:g}: expected a share in %, between 0 and 100")
+        for share in check_levels(level):
             low = (1 - share / 100) / 2
             for name, q in (("lo", low), ("hi", 1 - low)):
                 edge = said.quantile(q)[:, :steps].ravel().tolist()
@@ -301,6 +299,18 @@ class ForecastModel:
                 f"{step + 1} steps after its last; give a frame of the future with its values "
                 "(--future FILE)"
             )
+
+
+def check_levels(level: Sequence[float]) -> tuple[float, ...]:
+    """Return levels, ConfigError where they are not a list of shares in %."""
+    if isinstance(level, str) or not isinstance(level, Iterable):
+        raise ConfigError(f"level is {level!r}; expected a list of shares in %, such as [80, 95]")
+    for share in level:
+        right = isinstance(share, (int, float, np.number)) and not isinstance(share, bool)
+        if not (right and 0 < share < 100):
+            shown = f"{share:g}" if right else repr(share)
+            raise ConfigError(f"level {shown}: expected a share in %, between 0 and 100")
+    return tuple(level)
 
 
 def rolling(

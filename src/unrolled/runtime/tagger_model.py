@@ -14,7 +14,7 @@ from unrolled.data.batch import buckets
 from unrolled.data.schemes import Legal, legal
 from unrolled.data.tagging import Corpus, TaggerInput, encode_words
 from unrolled.data.vocab import LabelVocabulary, Vocabulary
-from unrolled.errors import DataError, ModelError
+from unrolled.errors import ConfigError, DataError, ModelError
 from unrolled.runtime.session import SessionPool
 from unrolled.runtime.tagger import TaggerNetwork
 from unrolled.runtime.tagging_session import TaggerSession
@@ -154,8 +154,10 @@ class TaggerModel:
         """Return the `n_best` answers of each sequence with confidences, and its intent.
 
         A sequence has fewer answers where fewer are legal. `marginals` asks for the probabilities
-        of all tags too. Raises as `predict` does.
+        of all tags too. Raises as `predict` does, and ConfigError for an n_best below 1.
         """
+        if n_best < 1:
+            raise ConfigError(f"n_best is {n_best}; expected 1 or more")
         corpus = self.corpus(sequences)
         answers: dict[int, list[Tagging]] = {}
         intents: dict[int, Intent] = {}
@@ -241,6 +243,10 @@ class TaggerModel:
         for i, sentence in enumerate(sentences, start=1):
             if not sentence:
                 raise DataError(f"sentence {i} is empty; expected at least one word")
+            for k, word in enumerate(sentence, start=1):
+                if not isinstance(word, str):
+                    kind = type(word).__name__
+                    raise DataError(f"sentence {i}: word {k} is {word!r} ({kind}), not a string")
         return encode_words(
             sentences, self.vocabulary, self.characters, self.tagging.max_word_length
         )

@@ -119,6 +119,7 @@ def _train(
     describe: Callable[[Artifact], dict[str, Any]] | None,
     complete: Callable[[Artifact], DataSpec] | None,
 ) -> Artifact:
+    from unrolled.nn.truncated import truncate
     from unrolled.train.loop import fit
 
     def keep(weights: Weights, metrics: dict[str, Any]) -> None:
@@ -130,6 +131,7 @@ def _train(
         return dict(artifact.load(run.out).weights)
 
     job = make_job(keep=keep, recall=recall)
+    truncate(job.model, plan.training.truncate)
     outcome = fit(
         job,
         plan.training,
@@ -153,10 +155,15 @@ def cut(ids: list[list[int]], limit: int, what: str, where: Callable[[int], str]
     long = [i for i, sequence in enumerate(ids) if len(sequence) > limit]
     for i in long:
         del ids[i][limit:]
-    if long:
+    tell_cut(run, len(long), len(ids), limit, what, where(long[0]) if long else "")
+
+
+def tell_cut(run: Run, cut: int, count: int, limit: int, what: str, first: str) -> None:
+    """Notify of how many of `count` sequences were cut after `limit` units, and which first."""
+    if cut:
         run.notify(
-            f"{len(long)} of {len(ids)} {what} for training are longer than {limit} units "
-            f"(max_length) and were cut there; the first is {where(long[0])}"
+            f"{cut} of {count} {what} for training are longer than {limit} units (max_length) and "
+            f"were cut there; the first is {first}"
         )
 
 
@@ -276,8 +283,7 @@ class Estimator:
         )
 
     def _split_params(self) -> tuple[Any, TrainSpec]:
-        given = {k: v.item() if isinstance(v, np.generic) else v for k, v in self._params.items()}
-        values = {k: "none" if v is None else v for k, v in given.items()}
+        values = {name: _as_option(value) for name, value in self._params.items()}
         return split(self.task, values, where=type(self).__name__)
 
     def _fitted(self) -> Artifact:
@@ -331,6 +337,15 @@ class Estimator:
                 for name, value in parameter_defaults(cls.task).items()
             ]
         )
+
+
+def _as_option(value: Any) -> Any:
+    """Return a parameter as options have it: None is "none", a list of names a text with commas."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return "none" if value is None else value
 
 
 def parameter_defaults(task: Task) -> dict[str, Any]:

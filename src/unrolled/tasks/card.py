@@ -19,12 +19,17 @@ DESCRIPTIONS = {
 
 
 CALLS = {"forecast": "model.predict(frame, level=[80, 95])"}
+# Forecasts that need no model, whose errors stand beside the model's.
+BESIDE = ("seasonal_naive", "drift")
 
 
 def model_card(config: ModelConfig, metrics: Mapping[str, Any]) -> str:
     """Return the card in Markdown: what the model does, how well, how made, how to run it."""
+    beside = [name for name in BESIDE if isinstance(metrics.get(name), Mapping)]
+    heads = "".join(f" {name.replace('_', ' ')} |" for name in beside)
+    rules = "".join(" --- |" for _ in beside)
     rows = "\n".join(
-        f"| {name} | {value:.4g} |"
+        f"| {name} | {value:.4g} |" + "".join(_cell(metrics[other].get(name)) for other in beside)
         for name, value in metrics.items()
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     )
@@ -45,8 +50,8 @@ Trained by `unrolled train {config.task}` on the columns {columns} and
 
 ## Validation
 
-| metric | value |
-| --- | --- |
+| metric | value |{heads}
+| --- | --- |{rules}
 {rows}
 
 Rates are fractions. The data that they were measured on was held out from training.
@@ -67,3 +72,7 @@ No training framework is needed to run it.
 {made}; seed {training.seed}, {training.epochs} epochs at most, {training.optimizer} at
 {training.lr:g}. Training data SHA-256 `{config.data_hash}`. Everything else is in `config.json`.
 """
+
+
+def _cell(value: Any) -> str:
+    return f" {value:.4g} |" if isinstance(value, (int, float)) else " |"

@@ -14,6 +14,7 @@ from unrolled.data.captions import Described, read_described
 from unrolled.data.panel import Panel
 from unrolled.data.read import read_pairs, read_table, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
+from unrolled.data.shards import shard_paths
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.errors import DataError
 from unrolled.runtime.captioner_model import CaptionerModel
@@ -52,7 +53,10 @@ def read_examples(
     source: str | None = None,
     target: str | None = None,
 ) -> Examples:
-    """Read labelled data as the model was trained to; `data` may be `-` for standard input."""
+    """Read labelled data as the model was trained to; `data` may be `-` for standard input.
+
+    A classifier, a regressor and a translator read a folder or a pattern of files, too.
+    """
     if isinstance(model, GeneratorModel):
         raise DataError(f"{data}: a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
@@ -62,11 +66,17 @@ def read_examples(
     if isinstance(model, ForecastModel):
         return model.read(read_table(data, format=format))
     names = (source or model.config.data.source, target or model.config.data.target)
+    paths = shard_paths(data) or [data]
     if isinstance(model, (ClassifierModel, RegressorModel)):
-        return pooled.read_examples(data, _reading(model, source, target), format=format)
-    table = read_pairs(data, *names, format=format)
-    where = [table.where(i, names[1]) for i in range(len(table))]
-    return Labelled(texts(table, names[0]), texts(table, names[1]), where)
+        spec = _reading(model, source, target)
+        first, *others = (pooled.read_examples(path, spec, format=format) for path in paths)
+        return first.joined(others, data) if others else first
+    tables = [read_pairs(path, *names, format=format) for path in paths]
+    return Labelled(
+        [text for table in tables for text in texts(table, names[0])],
+        [text for table in tables for text in texts(table, names[1])],
+        [table.where(i, names[1]) for table in tables for i in range(len(table))],
+    )
 
 
 def _reading(
@@ -276,7 +286,8 @@ def evaluate_translator(
 def evaluate_tagger(model: TaggerModel, sequences: Sequences) -> dict[str, Any]:
     """Return accuracy, spans' F1 where the tags spell spans, and the share of sentences all right.
 
-    `log_loss` is the mean of -log p(true tag | x) in nats, over the tags that the model knows.
+    `log_loss` is the mean of -log p(true tag | x) in nats, over the tags that the model knows;
+    where it knows none there is no such mean.
     With an intent, its accuracy too, and a sentence is right where its intent is as well. A tag or
     intent that the model does not know counts as an error; `unknown_tags` counts these steps.
     """
@@ -302,8 +313,9 @@ def evaluate_tagger(model: TaggerModel, sequences: Sequences) -> dict[str, Any]:
         for row, tag in zip(shares, tags, strict=True)
         if tag in column
     ]
-    losses = -np.log(np.maximum(np.array(chances, dtype=np.float64), 1e-12))
-    metrics["log_loss"] = float(losses.sum() / max(len(chances), 1))
+    if chances:
+        losses = -np.log(np.maximum(np.array(chances, dtype=np.float64), 1e-12))
+        metrics["log_loss"] = float(losses.mean())
     counts = {"count": len(true), "steps": steps, "unknown_tags": steps - len(chances)}
     return {**metrics, **counts}
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, ForecastingSpec, TrainSpec
+from unrolled.data.batch import rows_within
 from unrolled.data.frequency import calendar_cycles, default_season
 from unrolled.data.panel import Columns, Panel
 from unrolled.data.stamps import names_of
@@ -33,7 +34,7 @@ from unrolled.tasks.forecast_data import (
     material_of,
     training_steps,
 )
-from unrolled.tasks.forecast_evaluate import score
+from unrolled.tasks.forecast_evaluate import beside, score
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -59,19 +60,29 @@ def train(
 
     Better is a smaller error over that of the seasonal naive forecast: CRPS, for a point's loss
     'mse' the RMSE, else MASE. Without `validation` the last `training.validation_fraction` of each
-    series, a horizon at the least, is held out. Raises DataError for data that cannot be trained
-    on, ConfigError for options that contradict each other.
+    series, a horizon at the least, is held out. Beside the model's metrics stand those of the
+    seasonal naive forecast and of the drift on the same windows. Raises DataError for data that
+    cannot be trained on, ConfigError for options that contradict each other.
     """
     run = run or Run()
     for notice in (*panel.notices, *(() if validation is None else validation.notices)):
         run.notify(notice)
     check_counts(panel, options)
     plan = make_plan(panel, options, training, validation)
-    assert plan.data.forecasting is not None
+    forecasting = plan.data.forecasting
+    assert forecasting is not None
     material = material_of(panel, validation, plan, run)
+    places = _chosen(plan, material)
+
+    def describe(_: Artifact) -> dict[str, Any]:
+        return beside(material.held, places, options.horizon, forecasting.season)
+
+    def job(**hooks: Any) -> Job:
+        return make_job(plan, material, **hooks)
+
     if not options.calibrate:
-        return execute(plan, run, lambda **hooks: make_job(plan, material, **hooks))
-    shares, held, places = _shares(options.quantiles), material.held, _chosen(plan, material)
+        return execute(plan, run, job, describe)
+    shares, held = _shares(options.quantiles), material.held
     check_shares(shares, options.output)
     check_windows(held, places, options.horizon, shares)
 
@@ -80,7 +91,7 @@ def train(
         moved = replace(model.forecasting, calibration=calibration(model, held, places, shares))
         return replace(plan.data, forecasting=moved)
 
-    return execute(plan, run, lambda **hooks: make_job(plan, material, **hooks), complete=complete)
+    return execute(plan, run, job, describe, complete)
 
 
 def make_plan(
@@ -192,14 +203,17 @@ def make_job(
     if not places:
         raise DataError("no training window holds a value to read and one to learn; see --window")
     teacher = network.decoder == "autoregressive"
+    rows = rows_within(
+        spec.window + network.horizon,
+        batch_size=training.batch_size,
+        batch_tokens=training.batch_tokens,
+    )
 
     def batches(epoch: int) -> Batches:
         generator = epoch_generator(training.seed, epoch)
         chosen = generator.permutation(len(places))
         chosen = chosen[: spec.windows_per_epoch or None]
-        return Batches(
-            material, plan, [places[i] for i in chosen], training.batch_size, teacher=teacher
-        )
+        return Batches(material, plan, [places[i] for i in chosen], rows, teacher=teacher)
 
     seed_all(training.seed)
     return Job(

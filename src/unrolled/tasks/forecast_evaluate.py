@@ -11,7 +11,7 @@ import numpy as np
 from unrolled.data.panel import Panel
 from unrolled.data.windows import Place, Ready
 from unrolled.errors import ConfigError
-from unrolled.runtime.forecaster_model import ForecastModel, rolling
+from unrolled.runtime.forecaster_model import ForecastModel, check_levels, rolling
 from unrolled.runtime.special import Array
 from unrolled.train.forecast_metrics import (
     baselines,
@@ -68,17 +68,28 @@ def score(
     found: dict[str, Any] = forecast_metrics(
         y[:, kept], said.mean[:, kept], crps[:, kept], denominators
     )
-    for share in level:
+    for share in check_levels(level):
         low = (1 - share / 100) / 2
         ends = said.quantile(low)[:, kept], said.quantile(1 - low)[:, kept]
         found[f"coverage_{share:g}"] = coverage(y[:, kept], *ends)
     found["windows"], found["count"] = len(places), int(np.isfinite(y[:, kept]).sum())
     if compare:
-        pasts = [each.y for each in series]
-        for name, forecast in baselines(pasts, places, season, horizon).items():
-            errors_of = forecast_metrics(y[:, kept], forecast[:, kept], None, denominators)
-            found[name] = _shown(errors_of)
+        found |= beside(series, places, horizon, season, step=step)
     return _shown(found)
+
+
+def beside(
+    series: Sequence[Ready], places: Sequence[Place], horizon: int, season: int, *, step: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Return the errors of the baselines from these origins, by the names of the baselines."""
+    kept = slice(None) if not step else slice(step - 1, step)
+    y, pasts = truth(series, places, horizon), [each.y for each in series]
+    errors = [naive_errors(past, season) for past in pasts]
+    denominators = np.nan_to_num([errors[which][origin] for which, origin in places])
+    return {
+        name: _shown(forecast_metrics(y[:, kept], said[:, kept], None, denominators))
+        for name, said in baselines(pasts, places, season, horizon).items()
+    }
 
 
 def truth(series: Sequence[Ready], places: Sequence[Place], horizon: int) -> Array:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Self
 
 from unrolled.data.panel import Panel, read_panel, to_table
-from unrolled.runtime.forecaster_model import ForecastModel
+from unrolled.runtime.forecaster_model import ForecastModel, like
 from unrolled.tasks.base import Estimator, Run
+from unrolled.tasks.cross_validate import refitted
 from unrolled.tasks.forecast import columns_of, train
 from unrolled.tasks.forecast_evaluate import evaluate_forecaster
 
@@ -51,10 +52,19 @@ class Forecaster(Estimator):
         self._fitted()
         return self.model_.predict(X, **choices)
 
-    def cross_validate(self, X: Any, **choices: Any) -> Any:
-        """Return forecasts from several origins beside what came; see `ForecastModel`."""
-        self._fitted()
-        return self.model_.cross_validate(X, **choices)
+    def cross_validate(self, X: Any, *, refit: bool = False, **choices: Any) -> Any:
+        """Return forecasts from several origins beside what came: rolling origin.
+
+        The choices are those of `ForecastModel.cross_validate`: `windows`, `stride`, `level` and
+        `seed`. The model stays as it is; so give it what `fit` has not seen. With `refit` a model
+        of its own is trained for each origin on what is before it, and no `fit` is needed.
+        """
+        if not refit:
+            self._fitted()
+            return self.model_.cross_validate(X, **choices)
+        options, training = self._split_params()
+        panel = read_panel(to_table(X, name="data frame"), columns_of(options), options.freq)
+        return like(refitted(panel, options, training, **choices), X)
 
     def evaluate(self, X: Any, **choices: Any) -> dict[str, Any]:
         """Return the errors beside those of the baselines.

@@ -14,7 +14,7 @@ import numpy as np
 
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, GenerationSpec, TrainSpec, VocabularySpec
-from unrolled.data.batch import buckets, pad
+from unrolled.data.batch import buckets, pad, rows_within
 from unrolled.data.items import Corpus
 from unrolled.data.split import split as split_keys
 from unrolled.data.streams import Ids, Lines, Streams, build_vocabulary, stream_hash, write_ids
@@ -168,11 +168,13 @@ def _text_job(
     from unrolled.train.loop import Job, Score, epoch_generator, seed_all
 
     training, generation = plan.training, plan.data.generation or GenerationSpec()
+    rows = rows_within(
+        generation.bptt, batch_size=training.batch_size, batch_tokens=training.batch_tokens
+    )
 
     def batches(epoch: int) -> Any:
         generator = epoch_generator(training.seed, epoch)
-        size = training.batch_size
-        return Streams(text.ids, size, generation.bptt, generation.bptt_jitter, generator)
+        return Streams(text.ids, rows, generation.bptt, generation.bptt_jitter, generator)
 
     def validate(weights: Weights) -> Score:
         limit = plan.training.validation_limit or len(text.held)

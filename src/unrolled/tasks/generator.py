@@ -63,12 +63,14 @@ class Generator(Estimator):
 
 
 def _corpus(X: Any, name: str) -> Corpus:
+    if isinstance(X, (bytes, bytearray)):
+        raise DataError(f"{name}: bytes; expected a text, or a list of lists of items or of arrays")
     sequences = list(X)
     if not sequences:
         raise DataError(f"{name}: no sequences")
     if isinstance(sequences[0], np.ndarray) and sequences[0].ndim == 2:
         return Corpus(name, check_frames(sequences, name))
     for i, items in enumerate(sequences, start=1):
-        if isinstance(items, str) or not len(items):
+        if isinstance(items, str) or not hasattr(items, "__len__") or not len(items):
             raise DataError(f"{name}, sequence {i}: expected a list of one item or more")
     return Corpus(name, [[str(item) for item in items] for items in sequences])

@@ -10,23 +10,29 @@ import numpy as np
 from unrolled.data.items import Corpus
 from unrolled.data.streams import Ids
 from unrolled.data.vocab import UNK
-from unrolled.errors import DataError
 from unrolled.runtime.generator_model import GeneratorModel, frame_losses
 
 Array = Any
 
 
-def stream_metrics(model: GeneratorModel, ids: Ids) -> dict[str, Any]:
+def stream_metrics(
+    model: GeneratorModel, ids: Ids, *, characters: int | None = None
+) -> dict[str, Any]:
     """Return nats, bits and perplexity a unit over ids[1:], the state carried through them all.
 
-    nats = mean -log p(id | all before), bits = nats / log 2, perplexity = exp(nats).
+    nats = mean -log p(id | all before), bits = nats / log 2, perplexity = exp(nats). Where the text
+    has so many `characters`, bits_per_character = sum -log2 p / characters, which compares models
+    of characters, of words and of BPE; a unit that is not known counts by what `<unk>` costs.
     """
     total, count, unknown = 0.0, 0, 0
     for losses in model.stream_losses(ids):
         total += float(losses.sum(dtype=np.float64))
         count += len(losses)
     unknown = int((np.asarray(ids[1:]) == UNK).sum())
-    return {**per_unit(total, count), "count": count, "unknown": unknown}
+    found = per_unit(total, count)
+    if characters:
+        found["bits_per_character"] = total / math.log(2) / characters
+    return {**found, "count": count, "unknown": unknown}
 
 
 def per_unit(total: float, count: int) -> dict[str, float]:
@@ -39,7 +45,8 @@ def frame_metrics(model: GeneratorModel, corpus: Corpus) -> dict[str, Any]:
     """Return -log p a frame in nats, summed over keys (Chung et al. 2014, section 4.1).
 
     `nats` counts every frame, the first from silence; `nats_after_first` all but the first of each
-    sequence, as Bai et al. 2018 count. Both are means over frames; `nats_by_sequence` is the mean
+    sequence, as Bai et al. 2018 count, where there are others. Both are means over frames;
+    `nats_by_sequence` is the mean
     over sequences of each one's own mean, to which a short one adds as much as a long one.
     """
     losses = [frame_losses(model.network, model.frames(each)) for each in corpus.sequences]
@@ -47,7 +54,7 @@ def frame_metrics(model: GeneratorModel, corpus: Corpus) -> dict[str, Any]:
     every = np.concatenate(losses)
     return {
         "nats": float(every.mean()),
-        "nats_after_first": float(later.mean()) if len(later) else math.nan,
+        **({"nats_after_first": float(later.mean())} if len(later) else {}),
         "nats_by_sequence": float(np.mean([each.mean() for each in losses])),
         "count": len(losses),
         "steps": len(every),
@@ -57,7 +64,7 @@ def frame_metrics(model: GeneratorModel, corpus: Corpus) -> dict[str, Any]:
 def next_item_metrics(
     model: GeneratorModel, corpus: Corpus, *, exclude_seen: bool = True
 ) -> dict[str, Any]:
-    """Rank the last item of each sequence after the others (leave one out).
+    """Rank the last item of each sequence after the others (leave one out), a lone one at first.
 
     With rank r from 1 among all items but those before it: hr@10 and recall@20 are the shares of
     r <= 10 and 20; ndcg@10 the mean of 1 / log2(r + 1) there, else 0; mrr@20 of 1 / r. Where the
@@ -65,9 +72,7 @@ def next_item_metrics(
     that the model does not know counts as missed, and equal scores count against the item.
     """
     histories, targets = [], []
-    for i, items in enumerate(corpus.sequences):
-        if len(items) < 2:
-            raise DataError(f"{corpus.name}, sequence {i + 1}: needs two items or more")
+    for items in corpus.sequences:
         ids = model.encode(items)
         histories.append(ids[:-1])
         targets.append(ids[-1])

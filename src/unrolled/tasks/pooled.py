@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.config import DataSpec, FramesSpec, TrainSpec, VocabularySpec
-from unrolled.data.batch import Batch, buckets, pad
+from unrolled.data.batch import Batch, pad
 from unrolled.data.examples import Examples
 from unrolled.data.moments import Moments
-from unrolled.data.shards import Shards, Source, Whole, content_of
-from unrolled.data.split import split as split_keys
+from unrolled.data.shards import Shards, Source, Whole, content_of, divided
 from unrolled.data.tagging import pad_frames
 from unrolled.data.vectors import Vectors
 from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import PooledOptions, recurrent_spec, resolve_tokens
 from unrolled.spec import AttentionSpec, ClassifierSpec, RecurrentSpec, RegressorSpec
-from unrolled.tasks.base import Plan, Run, hide_tokens
+from unrolled.tasks.base import Plan, Run, hide_tokens, tell_cut
+from unrolled.tasks.shelf import Shelf, epoch_of
 from unrolled.tasks.words import with_vectors, write_vectors
 
 if TYPE_CHECKING:
@@ -101,16 +101,7 @@ def sources(
 
     Without `validation`, a fraction of the distinct inputs is held out.
     """
-    if isinstance(examples, Shards):
-        if validation is not None:
-            return examples, validation
-        examples.fraction, examples.seed = training.validation_fraction, training.seed
-        return examples, examples.held_out()
-    if validation is not None:
-        return Whole(examples), validation
-    keys = [content_of(x) for x in examples.inputs]
-    keep, held = split_keys(keys, training.validation_fraction, training.seed)
-    return Whole(examples.take(keep)), examples.take(held)
+    return divided(examples, validation, training.validation_fraction, training.seed)
 
 
 def each(source: Source) -> Iterator[Examples]:
@@ -211,36 +202,6 @@ def _attention(options: PooledOptions, recurrent: RecurrentSpec) -> AttentionSpe
     )
 
 
-class _Shelf:
-    """Encoded shards, the last one kept: what an epoch reads is in memory once."""
-
-    def __init__(
-        self, source: Source, encode: Callable[[Examples], Encoded], lengths: list[list[int]]
-    ) -> None:
-        self.source, self.encode, self.lengths = source, encode, lengths
-        self.held: tuple[int, Encoded] | None = None
-
-    def shard(self, k: int) -> Encoded:
-        if self.held is None or self.held[0] != k:
-            self.held = None
-            self.held = (k, self.encode(self.source.load(k)))
-        return self.held[1]
-
-
-class _Epoch(Sequence[Batch]):
-    """The batches of an epoch, each made when it is asked for."""
-
-    def __init__(self, shelf: _Shelf, order: list[tuple[int, Array]]) -> None:
-        self.shelf, self.order = shelf, order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, k: Any) -> Any:
-        shard, index = self.order[k]
-        return self.shelf.shard(shard).batch(index)
-
-
 def make_job(
     plan: Plan,
     source: Source,
@@ -269,7 +230,7 @@ def make_job(
     prepare(model)
     return Job(
         model=model,
-        batches=lambda epoch: _Epoch(shelf, _order(shelf, training, epoch)),
+        batches=lambda epoch: epoch_of(shelf, training, epoch),
         loss=_loss(criterion, plan.token_dropout),
         validate=validate,
         keep=keep,
@@ -278,7 +239,9 @@ def make_job(
     )
 
 
-def _shelf(plan: Plan, source: Source, targets: Callable[[Examples], Array], run: Run) -> _Shelf:
+def _shelf(
+    plan: Plan, source: Source, targets: Callable[[Examples], Array], run: Run
+) -> Shelf[Examples]:
     """Encode every shard once, for its lengths; tell how many sequences are cut."""
     limit = plan.data.max_length
     vocabulary = plan.vocabularies.get("source")
@@ -294,44 +257,21 @@ def _shelf(plan: Plan, source: Source, targets: Callable[[Examples], Array], run
         values = whole(examples) if values is None else values
         return Encoded([x[:limit] for x in values] if limit else values, targets(examples))
 
-    shelf = _Shelf(source, encode, [])
+    shelf = Shelf(source, encode)
     for k, examples in enumerate(each(source)):
         values = whole(examples)
         long = [i for i, x in enumerate(values) if limit and len(x) > limit]
         if long and not cut:
             first = examples.where(long[0])
         cut, count = cut + len(long), count + len(values)
-        shelf.held = (k, encode(examples, values))
-        shelf.lengths.append([len(x) for x in shelf.held[1].values])
-    if cut:
-        what = "sequences" if plan.data.frames else "texts"
-        run.notify(
-            f"{cut} of {count} {what} for training are longer than {limit} units (max_length) and "
-            f"were cut there; the first is {first}"
-        )
+        encoded = encode(examples, values)
+        shelf.held = (k, encoded)
+        shelf.lengths.append(([len(x) for x in encoded.values], None))
+    what = "sequences" if plan.data.frames else "texts"
+    tell_cut(run, cut, count, limit, what, first)
     if not count:
         raise DataError(f"{source.name}: no examples to train on")
     return shelf
-
-
-def _order(shelf: _Shelf, training: TrainSpec, epoch: int) -> list[tuple[int, Array]]:
-    """Return shard and places of each batch: shards in a random order, batches of one together."""
-    from unrolled.train.loop import epoch_generator
-
-    generator = epoch_generator(training.seed, epoch)
-    found: list[tuple[int, Array]] = []
-    many = len(shelf.lengths) > 1
-    for k in generator.permutation(len(shelf.lengths)).tolist() if many else [0]:
-        # A generator a shard, so that one's order does not hang on the sizes of others.
-        own = np.random.default_rng([training.seed, epoch, k]) if many else generator
-        order = buckets(
-            shelf.lengths[k],
-            batch_size=training.batch_size,
-            batch_tokens=training.batch_tokens,
-            generator=own,
-        )
-        found += [(k, index) for index in order]
-    return found
 
 
 def _loss(

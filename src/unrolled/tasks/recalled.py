@@ -181,17 +181,21 @@ def _generated(data: DataSpec, network: GeneratorSpec) -> dict[str, Any]:
 def _forecast(data: DataSpec, network: ForecasterSpec) -> dict[str, Any]:
     told, defaults = data.forecasting, ForecastOptions()
     assert told is not None
-    same = ("id", "time", "freq", "season", "window", "scaling", "scale_by", "samples", "loss")
+    moved = told.calibration
+    shares = network.quantiles or (() if moved is None else moved.shares)
+    same = ("time", "freq", "season", "window", "scaling", "scale_by", "samples", "loss")
     return {
         **{name: getattr(told, name) for name in (*same, "windows_per_epoch")},
         **{name: ",".join(getattr(told, name)) for name in ("past", "future", "static")},
+        "id": told.id or defaults.id,
         "target": data.target,
         "calendar": bool(told.calendar),
         "horizon": network.horizon,
         "decoder": network.decoder,
         "decoder_size": network.decoder_size or defaults.decoder_size,
         "output": network.output,
-        "quantiles": ",".join(map(str, network.quantiles)) or defaults.quantiles,
+        "quantiles": ",".join(map(str, shares)) or defaults.quantiles,
+        "calibrate": moved is not None,
         "residual": network.residual,
         "residual_layers": network.recurrent.residual,
         "layers": network.recurrent.num_layers,

@@ -298,7 +298,7 @@ def _validation(plan: Plan, sequences: Sequences) -> Callable[[Weights], Score]:
         metrics = {name: found[name] for name in kept if name in found}
         first = metrics["sentence_accuracy"] if "intent_accuracy" in metrics else 0.0
         rates = (-first, -metrics.get("span_f1", 0.0), -metrics["accuracy"])
-        return Score(metrics, (*rates, metrics["log_loss"]))
+        return Score(metrics, (*rates, metrics.get("log_loss", 0.0)))
 
     return validate
 

@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.data.frames import frames_of_table
 from unrolled.data.read import read_frame
-from unrolled.data.sequences import Sequences, check_alike, units
+from unrolled.data.sequences import Sequences, check_alike, from_frames, units
 from unrolled.data.table import Table
 from unrolled.errors import DataError
 from unrolled.runtime.tagger_model import TaggerModel
@@ -25,7 +26,9 @@ class Tagger(Estimator):
 
     A sentence is a list of words, or a text that is split at white space; a sequence of frames is
     an array [T, I]. Tags are a list each. X may be a data frame whose columns `words` and `column`
-    (where that is `auto`: tags), and the one that `intent` names, hold the lists. Parameters are
+    (where that is `auto`: tags), and the one that `intent` names, hold the lists; or one of frames
+    with a row a step, as in Parquet: the columns `sequence`, `time` and `column` (where that is
+    `auto`: y), and numbers in all others. Parameters are
     those of `unrolled.options.TagOptions` and `unrolled.config.TrainSpec`. After `fit`: `tags_`,
     `intents_`, `model_` (the runtime model), `artifact_`.
     """
@@ -92,6 +95,8 @@ class Tagger(Estimator):
         *,
         scored: bool = False,
     ) -> Sequences:
+        if y is None and (found := self._framed(X, name, tagged=True, scored=scored)):
+            return found
         column = self._params["column"]
         tags_column = "tags" if column == "auto" else column
         inputs = self._inputs(X, name)
@@ -127,11 +132,33 @@ class Tagger(Estimator):
     def _inputs(self, X: Values | str, name: str) -> list[Any]:
         if isinstance(X, str):
             return [X.split()]
+        if found := self._framed(X, name, tagged=False):
+            return list(found.inputs)
         if not hasattr(type(X), "columns"):
             X = list(X)
             if X and isinstance(X[0], np.ndarray) and X[0].dtype.kind in "fiu":
                 return [_frames(each, f"{name}, row {i}") for i, each in enumerate(X, start=1)]
         return self._column(X, self._params["words"], name)
+
+    def _framed(self, X: Any, name: str, *, tagged: bool, scored: bool = False) -> Sequences | None:
+        """Return the frames of a data frame that has a row a step; None for anything else."""
+        params = self._params
+        if not hasattr(type(X), "columns") or params["words"] in X.columns:
+            return None
+        if params["sequence"] not in X.columns:
+            return None
+        model: TaggerModel | None = getattr(self, "model_", None)
+        learned = model.tagging.features if model and (scored or not tagged) else None
+        column = "y" if params["column"] == "auto" else params["column"]
+        frames = frames_of_table(
+            read_frame(X, name=name),
+            label=column if tagged else None,
+            intent=params["intent"] if tagged and not scored else "",
+            sequence=params["sequence"],
+            time=params["time"] if params["time"] in X.columns else "",
+            features=learned,
+        )
+        return from_frames(frames, name)
 
     def _column(self, values: Values, column: str, name: str) -> list[list[str]]:
         """Return lists of strings from a column of a data frame, or from any sequence of them."""

@@ -6,7 +6,7 @@ extra; a fitted translator predicts without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,16 +14,17 @@ import numpy as np
 
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, TrainSpec, VocabularySpec
-from unrolled.data.batch import Batch, buckets, translation_batch
-from unrolled.data.split import split as split_keys
+from unrolled.data.batch import Batch, translation_batch
+from unrolled.data.shards import FileShards, SourceOf, Whole, divided
 from unrolled.data.vocab import Vocabulary, suggest_tokens
-from unrolled.errors import DataError
+from unrolled.errors import ConfigError, DataError
 from unrolled.options import TranslateOptions, recurrent_spec, resolve_tokens
 from unrolled.runtime.model import TranslatorModel
 from unrolled.spec import AttentionSpec, TranslatorSpec
-from unrolled.tasks.base import Estimator, Plan, Run, cut, execute, hash_texts, hide_tokens
+from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts, hide_tokens, tell_cut
 from unrolled.tasks.evaluate import evaluate_translator
 from unrolled.tasks.inputs import Values, check_lengths, read_texts, second
+from unrolled.tasks.shelf import Shelf, epoch_of
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -52,13 +53,40 @@ class Pairs:
             [rows[i] for i in chosen],
         )
 
+    @property
+    def inputs(self) -> Sequence[str]:
+        """What is read: the sources."""
+        return self.sources
+
+    def joined(self, others: Sequence[Pairs], name: str) -> Pairs:
+        """Return these and other pairs, of which `name` is all that says where they are from."""
+        parts = (self, *others)
+        sources = [text for part in parts for text in part.sources]
+        return Pairs(sources, [text for part in parts for text in part.targets], name)
+
     def where(self, i: int) -> str:
         """Return where pair `i` is: `"pairs.tsv, row 7"`."""
         return f"{self.name}, row {self.rows[i] if self.rows else i + 1}"
 
 
+class PairShards(FileShards[Pairs]):
+    """Pairs in files, of which one is in memory at a time."""
+
+
+@dataclass(frozen=True)
+class EncodedPairs:
+    """Pairs of a shard as ids."""
+
+    sources: list[list[int]]
+    targets: list[list[int]]
+
+    def batch(self, index: Any) -> Batch:
+        """Return the pairs at `index` [N], padded."""
+        return translation_batch(self.sources, self.targets, index)
+
+
 def train(
-    pairs: Pairs,
+    pairs: Pairs | PairShards,
     options: TranslateOptions,
     training: TrainSpec,
     *,
@@ -71,31 +99,47 @@ def train(
     that no source is on both sides. Raises DataError for data that cannot be trained on.
     """
     run = run or Run()
-    if len(pairs) < 2:
+    if isinstance(pairs, Pairs) and len(pairs) < 2:
         raise DataError(f"{pairs.name}: {len(pairs)} pair(s); at least 2 are needed to train")
-    data_hash = hash_texts(pairs.sources, pairs.targets)
-    validation_hash = ""
-    if validation is None:
-        keep, held = split_keys(pairs.sources, training.validation_fraction, training.seed)
-        pairs, validation = pairs.take(keep), pairs.take(held)
-    else:
-        validation_hash = hash_texts(validation.sources, validation.targets)
-    plan = make_plan(pairs, options, training, data_hash)
-    plan = replace(plan, validation_hash=validation_hash)
-    return execute(plan, run, lambda **hooks: make_job(plan, pairs, validation, run, **hooks))
+    hashed = content_hash(pairs if isinstance(pairs, PairShards) else Whole(pairs))
+    told = "" if validation is None else hash_texts(validation.sources, validation.targets)
+    fraction, seed = training.validation_fraction, training.seed
+    source, held = divided(pairs, validation, fraction, seed)
+    plan = replace(make_plan(source, options, training, hashed), validation_hash=told)
+    return execute(plan, run, lambda **hooks: make_job(plan, source, held, run, **hooks))
 
 
-def make_plan(pairs: Pairs, options: TranslateOptions, training: TrainSpec, data_hash: str) -> Plan:
-    """Fix the vocabularies, the network and the reading of data from options and data."""
-    data = _data_spec(pairs, options)
-    source = Vocabulary.build(pairs.sources, data.source_vocabulary)
-    target = Vocabulary.build(pairs.targets, data.target_vocabulary)
+def content_hash(source: SourceOf[Pairs]) -> str:
+    """Return the SHA-256 of all texts in order, shard by shard."""
+    each = [hash_texts(part.sources, part.targets) for part in parts(source)]
+    return each[0] if len(each) == 1 else hash_texts(each)
+
+
+def parts(source: SourceOf[Pairs]) -> Iterator[Pairs]:
+    """Yield the shards one after the other."""
+    return (source.load(k) for k in range(len(source)))
+
+
+def make_plan(
+    source: SourceOf[Pairs], options: TranslateOptions, training: TrainSpec, data_hash: str
+) -> Plan:
+    """Fix the vocabularies, the network and the reading of data from options and data.
+
+    Raises ConfigError where BPE is asked for shards, since it reads all texts at once.
+    """
+    data = _data_spec(source.load(0), options)
+    if len(source) > 1 and "bpe" in (data.source_vocabulary.tokens, data.target_vocabulary.tokens):
+        raise ConfigError("tokens 'bpe' reads all texts at once; give 'word' or 'char' for shards")
+    reads = (text for part in parts(source) for text in part.sources)
+    writes = (text for part in parts(source) for text in part.targets)
+    read = Vocabulary.build(reads, data.source_vocabulary)
+    written = Vocabulary.build(writes, data.target_vocabulary)
     return Plan(
         task="translate",
-        network=network_spec(options, len(source), len(target)),
+        network=network_spec(options, len(read), len(written)),
         data=data,
         training=training,
-        vocabularies={"source": source, "target": target},
+        vocabularies={"source": read, "target": written},
         data_hash=data_hash,
         token_dropout=options.token_dropout,
     )
@@ -141,7 +185,7 @@ def network_spec(
 
 def make_job(
     plan: Plan,
-    pairs: Pairs,
+    source: SourceOf[Pairs],
     validation: Pairs,
     run: Run,
     *,
@@ -150,36 +194,52 @@ def make_job(
 ) -> Job:
     """Return what the training loop needs: the model, its batches, its loss, its validation."""
     from unrolled.nn.build import build
-    from unrolled.train.loop import Job, epoch_generator, seed_all
+    from unrolled.train.loop import Job, seed_all
 
     spec, training = plan.network, plan.training
     assert isinstance(spec, TranslatorSpec)
-    sources, targets = _encode_all(plan, pairs)
-    cut(sources, plan.data.max_length, "sources", pairs.where, run)
-    cut(targets, plan.data.max_length, "targets", pairs.where, run)
-    lengths = [len(source) for source in sources]
-    target_lengths = [len(target) for target in targets]
-
-    def batches(epoch: int) -> list[Batch]:
-        order = buckets(
-            lengths,
-            target_lengths=target_lengths,
-            batch_size=training.batch_size,
-            batch_tokens=training.batch_tokens,
-            generator=epoch_generator(training.seed, epoch),
-        )
-        return [translation_batch(sources, targets, chosen) for chosen in order]
-
+    shelf = _shelf(plan, source, run)
     seed_all(training.seed)
     return Job(
         model=build(spec, engine=training.engine),
-        batches=batches,
+        batches=lambda epoch: epoch_of(shelf, training, epoch),
         loss=_loss(training.label_smoothing, plan.token_dropout),
         validate=_validation(plan, validation),
         keep=keep,
         recall=recall,
         signature=plan.signature(),
     )
+
+
+def _shelf(plan: Plan, source: SourceOf[Pairs], run: Run) -> Shelf[Pairs]:
+    """Encode every shard once, for its lengths; tell how many sequences are cut."""
+    limit = plan.data.max_length
+    kinds = ("sources", "targets")
+    cuts, first, count = dict.fromkeys(kinds, 0), dict.fromkeys(kinds, ""), 0
+
+    def encode(pairs: Pairs) -> EncodedPairs:
+        read, written = _encode_all(plan, pairs)
+        return EncodedPairs([ids[:limit] for ids in read], [ids[:limit] for ids in written])
+
+    shelf = Shelf(source, encode)
+    for k, pairs in enumerate(parts(source)):
+        both = _encode_all(plan, pairs)
+        count += len(pairs)
+        for what, rows in zip(kinds, both, strict=True):
+            long = [i for i, ids in enumerate(rows) if len(ids) > limit]
+            if long and not cuts[what]:
+                first[what] = pairs.where(long[0])
+            cuts[what] += len(long)
+            for i in long:
+                del rows[i][limit:]
+        encoded = EncodedPairs(*both)
+        shelf.held = (k, encoded)
+        shelf.lengths.append((list(map(len, encoded.sources)), list(map(len, encoded.targets))))
+    for what in kinds:
+        tell_cut(run, cuts[what], count, limit, what, first[what])
+    if not count:
+        raise DataError(f"{source.name}: no pairs to train on")
+    return shelf
 
 
 def _loss(label_smoothing: float, token_dropout: float) -> Callable[..., Any]:

@@ -37,7 +37,8 @@ class FlowWatch:
     them: spectral radii, update-to-weight ratios, gate saturation; see `measure`. Each line goes to
     `tell`, and with a `folder` into training/flow.jsonl.
 
-    Raises ConfigError where an engine was chosen that does not tell what its backward pass finds.
+    Raises ConfigError where an engine was chosen that does not tell what its backward pass finds,
+    and where gradients are truncated.
     """
 
     def __init__(
@@ -53,6 +54,10 @@ class FlowWatch:
                 raise ConfigError(
                     "--watch needs the gradient of every hidden state, which engine 'torch' does "
                     "not give; choose auto, native or reference"
+                )
+            if layer.truncate:
+                raise ConfigError(
+                    "--watch measures gradients through whole sequences; leave --truncate out"
                 )
         self.armed = False
         self.calls: list[Call] = []

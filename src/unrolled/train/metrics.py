@@ -44,6 +44,8 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dic
     """Corpus BLEU (Papineni et al. 2002) by sacrebleu on detokenised text, 0 to 100.
 
     The signature tells tokenisation and version, without which BLEU means little (Post 2018).
+    Empty where every text has fewer than four words: BLEU counts runs of four, and would be 0
+    also for answers that are all right.
     """
     try:
         from sacrebleu.metrics.bleu import BLEU
@@ -55,6 +57,9 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dic
     ]
     metric = BLEU()
     score = metric.corpus_score(list(predictions), streams)
+    longest = max(len(text.split()) for options in references for text in options)
+    if score.totals[3] == 0 and longest < 4:
+        return {}
     return {"bleu": float(score.score), "bleu_signature": str(metric.get_signature())}
 
 

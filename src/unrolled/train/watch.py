@@ -24,6 +24,9 @@ RATES = {
     "span_f1": "span F1",
     "intent_accuracy": "intent",
     "sentence_accuracy": "sentences",
+    "ndcg@10": "NDCG@10",
+    "recall@20": "recall@20",
+    "mrr@20": "MRR@20",
 }
 
 
@@ -33,6 +36,16 @@ ERRORS = {"mae": "MAE", "rmse": "RMSE", "r2": "R2", "spearman": "Spearman"}
 def describe(record: Mapping[str, Any]) -> str:
     """Return the metrics of a log record as words: rates in %, the rest as numbers."""
     parts = [f"loss {record['train_loss']:.3f}"]
+    if shown := describe_metrics(record):
+        parts.append(shown)
+    if record.get("clipped_share"):
+        parts.append(f"clipped {100 * record['clipped_share']:.0f} %")
+    return "  ".join(parts)
+
+
+def describe_metrics(record: Mapping[str, Any]) -> str:
+    """Return the metrics among a record's values as words."""
+    parts = []
     for name, value in record.items():
         if name in RATES:
             parts.append(f"{RATES[name]} {100 * value:.2f} %")
@@ -42,8 +55,6 @@ def describe(record: Mapping[str, Any]) -> str:
             parts.append(f"{ERRORS[name]} {value:.4g}")
         elif name in ("mae", "mase", "crps"):
             parts.append(f"{name.upper()} {value:.4g}")
-    if record.get("clipped_share"):
-        parts.append(f"clipped {100 * record['clipped_share']:.0f} %")
     return "  ".join(parts)
 
 
