@@ -121,8 +121,9 @@ def classification_report(
 
     An example holds `tokens` [T], `weights` [T] (None where the model has no attention),
     `predicted`, `probabilities` (label -> share) or `values` (target -> number), and where it is
-    known `true`; of frames also `frames` [T, I]. Where `metrics` holds the confusion matrix or
-    numbers class by class, the page shows them. The rest is as in `translation_report`.
+    known `true`; of frames also `frames` [T, I] and the names of their `features` [I]. Where
+    `metrics` holds the confusion matrix or numbers class by class, the page shows them. The rest is
+    as in `translation_report`.
     """
     _check_keys(examples, ("tokens", "weights", "predicted"))
     panels = [(_verdict(e), _attended(k, e, unit), False) for k, e in enumerate(examples, start=1)]
