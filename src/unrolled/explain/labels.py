@@ -75,6 +75,11 @@ def join(tokens: Sequence[str]) -> list[str]:
     return [f" {token}" if k else token for k, token in enumerate(tokens)]
 
 
+def counted(count: int, unit: str) -> str:
+    """Return a count with its unit: `"1 step"`, `"2 steps"`."""
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
 def text(content: str) -> str:
     """Return plain text as HTML; a code that HTML cannot hold is written out (U+0000)."""
     safe = "".join(c if c in "\n\t" or not _forbidden(c) else f"U+{ord(c):04X}" for c in content)
