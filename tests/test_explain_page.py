@@ -251,7 +251,7 @@ def test_what_the_page_says(written) -> None:
     said = words(written["classify"].read_text())
     for part in ("Which step mattered", "Gates and states", "Memory", "TimeSHAP", "Trust it here:"):
         assert part in said
-    assert "Too short to tell: 1 steps" in said
+    assert "Too short to tell: 1 step; a test needs" in said
     assert "completeness gap" in said
 
 
@@ -261,6 +261,15 @@ def test_features_are_called_by_their_names(written) -> None:
     assert all(f">{name}</text>" in page for name in CHANNELS[:4])
     assert re.search(r"Feature Value body acceleration x [\d.-]+ body acceleration y", said)
     assert "feature 1" not in said
+
+
+def test_a_page_of_items_is_called_what_it_is(written) -> None:
+    said = words(written["generate"].read_text())
+    assert "Histories Below is how much each item of a sequence surprised the model" in said
+    assert "Sequences of items Which step mattered" in said
+    assert "bits an item. The most surprising is" in said
+    assert "Every item Item Bits Expected 1" in said
+    assert "Texts" not in said
 
 
 def test_numbered_parts_stand_apart(written) -> None:
