@@ -263,6 +263,22 @@ def test_features_are_called_by_their_names(written) -> None:
     assert "feature 1" not in said
 
 
+SEEN = """() => [...document.querySelectorAll('svg.near,svg.plot')]
+  .filter(s => s.checkVisibility()).map(s => [s.classList[0],
+    s.querySelector('.mark').getBoundingClientRect().right < window.innerWidth,
+    s.closest('.scroll').scrollWidth <= s.closest('.scroll').clientWidth])"""
+
+
+@pytest.mark.parametrize(("width", "kind"), [(390, "near"), (640, "near"), (700, "plot")])
+def test_a_forecast_is_seen_without_a_scroll(width, kind, browser, written) -> None:
+    tab = browser.new_page(viewport={"width": width, "height": 800})
+    tab.goto(written["forecast"].as_uri())
+    assert tab.evaluate(SEEN) == [[kind, True, True]]
+    tab.goto(written["compare"].as_uri())
+    assert tab.evaluate("document.querySelector('svg.plot').checkVisibility()")
+    tab.close()
+
+
 def test_a_page_of_items_is_called_what_it_is(written) -> None:
     said = words(written["generate"].read_text())
     assert "Histories Below is how much each item of a sequence surprised the model" in said

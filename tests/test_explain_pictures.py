@@ -240,6 +240,37 @@ def test_ticks_are_named_as_people_write_and_have_room(size: float) -> None:
     ]  # fmt: skip
 
 
+def test_a_near_plot_shows_the_end_of_the_past() -> None:
+    from unrolled.explain.timeplot import Band, time_plot
+
+    stamps = [f"2024-01-01 00:{t:02}:00" for t in range(60)]
+    given = {"stamps": stamps, "y_title": "load " * 30, "description": "d"}
+    bands = [Band(level, [0.0] * 10, [9.0] * 10) for level in (50, 80, 95)]
+    near, far = (
+        time_plot(range(50), [5.0] * 10, bands=bands, truth=[4.0] * 10, near=near, **given)
+        for near in (True, False)
+    )
+    for picture, kind, steps in ((near, "near", 20), (far, "plot", 50)):
+        (drawn_as,) = drawn(picture, "svg")
+        past, forecast, came = drawn(picture, "polyline")
+        assert drawn_as["class"] == kind
+        assert len((past["points"] or "").split()) == steps
+        assert len((forecast["points"] or "").split()) == len((came["points"] or "").split()) == 10
+        assert f">{stamps[60 - steps - 10]}<" in picture
+        assert f">{stamps[59]}<" in picture
+        ends = [
+            float(t["x"] or 0) + labels.width(name) * 12
+            for t, name in zip(
+                drawn(picture, "text"), re.findall(r"<text[^>]*>([^<]*)<", picture), strict=True
+            )
+            if t["text-anchor"] == "start"
+        ]
+        assert max(ends) <= float(drawn_as["width"] or 0)
+    first, last = (next(t for t in re.findall(r"<text[^>]*>[^<]*", near) if s in t)
+                   for s in (stamps[30], stamps[59]))  # fmt: skip
+    assert re.search(r' y="([\d.]+)"', first)[1] < re.search(r' y="([\d.]+)"', last)[1]
+
+
 def test_losses_below_zero_stay_inside_their_chart():
     html = curves.learning_curves([{"train_loss": 1.0}, {"train_loss": -0.6}])
     assert ">-1</text>" in html

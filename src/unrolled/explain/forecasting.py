@@ -137,14 +137,19 @@ def _panel(example: Example, unit: str) -> str:
         )
     bands = [Band(b["level"], _array(b["low"]), _array(b["high"])) for b in example["bands"]]
     target = str(example["target"])
-    picture = time_plot(
-        _array(example["past"]),
-        forecast,
-        stamps=example["stamps"],
-        bands=bands,
-        truth=truth,
-        y_title=f"{target} [{unit}]" if unit else target,
-        description=sentence,
+    # A phone is shown the first, which begins nearer to the forecast, other screens the second.
+    picture = "".join(
+        time_plot(
+            _array(example["past"]),
+            forecast,
+            stamps=example["stamps"],
+            bands=bands,
+            truth=truth,
+            y_title=f"{target} [{unit}]" if unit else target,
+            description=sentence,
+            near=near,
+        )
+        for near in (True, False)
     )
     reading = READING.format(bands=BANDS if bands else "")
     title = f"{example['name']}: {target} and its forecast"
