@@ -108,6 +108,11 @@ def forecasting_report(
     return with_explanations(report, explanations, ("Series", page.articles(panels))).html()
 
 
+def reading_of(intervals: bool) -> str:
+    """Return how to read the picture of a forecast, with intervals or without."""
+    return READING.format(bands=BANDS if intervals else "")
+
+
 def _known(model: ForecastModel) -> list[float]:
     spec, moved = model.network.spec, model.forecasting.calibration
     shares = spec.quantiles if moved is None else moved.shares
@@ -151,7 +156,7 @@ def _panel(example: Example, unit: str) -> str:
         )
         for near in (True, False)
     )
-    reading = READING.format(bands=BANDS if bands else "")
+    reading = reading_of(bool(bands))
     title = f"{example['name']}: {target} and its forecast"
     return page.paragraph(sentence) + page.figure(title, picture, reading, scrolls=True)
 
