@@ -274,6 +274,8 @@ def test_a_forecast_is_drawn_with_its_intervals_above_what_it_came_from() -> Non
     assert len(panels) == 8
     assert "The shades are intervals" in below(figure)
     assert below(figure).count("Blue bars raise the number") == 1
+    many = [{**example["bands"][0], "level": level} for level in range(50, 95, 5)]
+    assert len(forecast_figure({**example, "bands": many}).axes[0].collections) == len(many)
     alone = forecast_figure(foretold_example(1, truth=[None], bands=example["bands"][:0]))
     assert [len(line.get_xdata()) for line in alone.axes[0].lines] == [12, 1, 2]
     assert "intervals" not in below(alone)

@@ -60,15 +60,15 @@ def _draw(axes: Any, example: Example) -> None:
     ahead = np.arange(begin, begin + len(forecast))
     bands = sorted(example["bands"], key=lambda each: each["level"])
     # The wider an interval, the further behind; one step has no width of its own.
-    for band, opacity in reversed(list(zip(bands, OPACITY, strict=False))):
+    for k, band in reversed(list(enumerate(bands))):
+        opacity = OPACITY[min(k, len(OPACITY) - 1)]
         low, high = _array(band["low"]), _array(band["high"])
         label = f"{band['level']:g} %"
         if len(ahead) > 1:
             axes.fill_between(ahead, low, high, color="tab:orange", alpha=opacity, label=label)
         else:
-            axes.bar(
-                ahead, high - low, bottom=low, color="tab:orange", alpha=opacity, label=label
-            )  # fmt: skip
+            tall = {"height": high - low, "bottom": low}
+            axes.bar(ahead, **tall, color="tab:orange", alpha=opacity, label=label)
     alone = {"marker": "o"} if len(forecast) == 1 else {}
     axes.plot(np.arange(begin), past, color="tab:blue", label="past")
     axes.plot(ahead, forecast, "--", color="tab:orange", label="forecast", **alone)

@@ -83,16 +83,7 @@ def time_plot(
         parts.append(f'<line class="rule" {ends}/>')
         parts.append(_text(named(tick), area.left - 6, y, "end", kind="tick", extra=CENTRED))
     parts += _stamps(stamps, at, area)
-    for k, band in enumerate(sorted(bands, key=lambda each: -each.level)):
-        opacity = OPACITY[min(len(bands) - 1 - k, len(OPACITY) - 1)]
-        edge = [at(begin + h, v) for h, v in enumerate(band.high)]
-        edge += [at(begin + h, v) for h, v in reversed(list(enumerate(band.low)))]
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in edge)
-        tip = f"{band.level:g} % of what comes should lie in here"
-        parts.append(
-            f'<polygon points="{points}" fill="var(--s1)" fill-opacity="{opacity}">'
-            f"<title>{text(tip)}</title></polygon>"
-        )
+    parts += _shades(bands, begin, at)
     x, _ = at(begin, low)
     ends = f'x1="{x:.1f}" x2="{x:.1f}" y1="{area.top}" y2="{area.bottom}"'
     parts.append(f'<line class="mark" {ends}/>')
@@ -101,6 +92,23 @@ def time_plot(
     height = area.bottom + HEIGHT - BOTTOM + (STAMP_ROW if area.stacked else 0.0)
     kind_of = "near" if near else "plot"
     return _svg(wide, height, description, [*parts, *legend], kind=kind_of)
+
+
+def _shades(bands: Sequence[Band], begin: int, at: object) -> list[str]:
+    """Return the intervals as areas, the widest behind the others."""
+    assert callable(at)
+    found = []
+    for k, band in enumerate(sorted(bands, key=lambda each: -each.level)):
+        opacity = OPACITY[min(len(bands) - 1 - k, len(OPACITY) - 1)]
+        edge = [at(begin + h, v) for h, v in enumerate(band.high)]
+        edge += [at(begin + h, v) for h, v in reversed(list(enumerate(band.low)))]
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in edge)
+        tip = f"{band.level:g} % of what comes should lie in here"
+        found.append(
+            f'<polygon points="{points}" fill="var(--s1)" fill-opacity="{opacity}">'
+            f"<title>{text(tip)}</title></polygon>"
+        )
+    return found
 
 
 def _area(left: float, right: float, rows: int, stamps: Sequence[str]) -> _Area:
