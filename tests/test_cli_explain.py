@@ -74,6 +74,21 @@ def test_every_figure_as_png_and_svg(run: Command, model: str) -> None:
         assert "<svg" in Path(f"drawn/{name}.svg").read_text()
 
 
+def test_figures_of_several_inputs_are_numbered(run: Command, model: str) -> None:
+    pytest.importorskip("matplotlib")
+    flags = ("--methods", "occlusion", "--figures", "drawn", "--png", "first.png")
+    said = run("explain", model, TEXT, "bad w0", *flags)
+    assert "4 figures of 2 inputs are in drawn" in said.err
+    assert "first.png is of the first of 2 inputs" in said.err
+    assert sorted(path.name for path in Path("drawn").iterdir()) == [
+        "1-attributions.png", "1-attributions.svg", "2-attributions.png", "2-attributions.svg",
+    ]  # fmt: skip
+    svg = [Path(f"drawn/{k}-attributions.svg").read_text() for k in (1, 2)]
+    assert ["label up" in one for one in svg] == [True, False]
+    assert ["label down" in one for one in svg] == [False, True]
+    assert "is of the first" not in run("explain", model, TEXT, *flags).err
+
+
 def test_inputs_from_a_file(run: Command, model: str) -> None:
     said = run("explain", model, "--data", "texts.csv", "--rows", "2,3", "--json")
     found = json.loads(said.out)

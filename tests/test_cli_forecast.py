@@ -178,6 +178,21 @@ def test_a_forecast_is_explained_by_steps_and_covariates(run: Command, root: Pat
     assert found[0]["explanation"]["name"] == "b"
 
 
+def test_a_forecast_is_drawn(run: Command, root: Path) -> None:
+    pytest.importorskip("matplotlib")
+    flags = ("--methods", "occlusion", "--figures", "drawn", "--png", "one.svg")
+    said = run("explain", root / "promo", root / "promo.csv", *flags)
+    assert "12 figures of 2 inputs are in drawn" in said.err
+    names = ("attributions", "covariates", "forecast")
+    assert {path.name for path in Path("drawn").iterdir()} == {
+        f"{k}-{name}.{end}" for k in (1, 2) for name in names for end in ("png", "svg")
+    }
+    one = Path("one.svg").read_text()
+    for part in ("a: y and its forecast", "95 %", "Occlusion, a: mean", "promo (known ahead)"):
+        assert f"<!-- {part}" in one
+    assert "<!-- b: y and its forecast" in Path("drawn/2-forecast.svg").read_text()
+
+
 def test_inspect_draws_it(run: Command, root: Path) -> None:
     said = run("inspect", root / "promo")
     assert "forecast: 4 steps of h from the 12 before, a normal distribution each" in said.out

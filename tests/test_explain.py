@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reports import HOSTILE, LOG, PAIR, TEXT, Page, words
 from unrolled.errors import ConfigError
 from unrolled.explain.report import classification_report, translation_report, write_report
+from unrolled.tasks.measure_generator import rank_metrics
 
 
 def test_translation_report_says_what_was_looked_at() -> None:
@@ -36,6 +37,16 @@ def test_translation_report_says_what_was_looked_at() -> None:
     assert "confusion" not in said
     assert "The data First. Second." in said
     assert "A row is a phoneme that was written" in said
+
+
+def test_ranks_of_items_are_explained_where_they_stand() -> None:
+    ranks = {f"validation_{name}": value for name, value in rank_metrics(np.array([1, 20])).items()}
+    said = words(translation_report("Items", [], metrics=ranks))
+    assert "validation hr@10 0.5 share of sequences whose last item is among the first 10" in said
+    assert "validation ndcg@10 0.5 mean of 1 / log2(1 + place) of the last item" in said
+    assert "validation mrr@20 0.525 mean of 1 / place of the last item" in said
+    assert "validation recall@20 1 share of sequences whose last item is among the first 20" in said
+    assert said.count("higher is better (on validation data)") == len(ranks)
 
 
 def test_classification_report_says_what_weighed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -63,6 +64,28 @@ def classified() -> str:
     found = [model.explain(text, "all") for text in (TEXT, "good", TEXT * 30)]
     examples = examples_of(model, [TEXT, "good"])
     return classification_report("Reviews", examples, LOG, {"accuracy": 1.0}, explanations=found)
+
+
+CHANNELS = ("body acceleration x", "body acceleration y", "temperature", "심박수", "unused")
+
+
+def measured() -> str:
+    """A classifier of a table whose columns have names, of a long and of a single step."""
+    import polars
+
+    import signals
+    from unrolled.tasks import Classifier
+
+    draw = np.random.default_rng(0)
+    values = draw.normal(size=(60, 5)) * (4, 3, 2, 1, 0.01)
+    columns = {name: values[:, k] for k, name in enumerate(CHANNELS)}
+    rows = {"id": np.arange(60) // 3, "side": np.where(np.arange(60) // 3 % 2, "left", "right")}
+    columns_read = {"sequence": "id", "features": ",".join(CHANNELS), "label": "side"}
+    estimator = Classifier(**{**signals.LEARN, "epochs": 1}, **columns_read)
+    model = estimator.fit(polars.DataFrame({**rows, **columns})).model_
+    inputs = [values[:9].astype(np.float32), values[:1].astype(np.float32)]
+    found = [model.explain(each) for each in inputs]
+    return classification_report("Signals", examples_of(model, inputs), explanations=found)
 
 
 def tagged() -> str:
@@ -155,6 +178,7 @@ PAGES = {
     "translate": translated,
     "compare": compared,
     "classify": classified,
+    "frames": measured,
     "tag": tagged,
     "forecast": foretold,
     "generate": generated,
@@ -227,8 +251,41 @@ def test_what_the_page_says(written) -> None:
     said = words(written["classify"].read_text())
     for part in ("Which step mattered", "Gates and states", "Memory", "TimeSHAP", "Trust it here:"):
         assert part in said
-    assert "Too short to tell: 1 steps" in said
+    assert "Too short to tell: 1 step; a test needs" in said
     assert "completeness gap" in said
+
+
+def test_features_are_called_by_their_names(written) -> None:
+    page = written["frames"].read_text()
+    said = words(page)
+    assert all(f">{name}</text>" in page for name in CHANNELS[:4])
+    assert re.search(r"Feature Value body acceleration x [\d.-]+ body acceleration y", said)
+    assert "feature 1" not in said
+
+
+SEEN = """() => [...document.querySelectorAll('svg.near,svg.plot')]
+  .filter(s => s.checkVisibility()).map(s => [s.classList[0],
+    s.querySelector('.mark').getBoundingClientRect().right < window.innerWidth,
+    s.closest('.scroll').scrollWidth <= s.closest('.scroll').clientWidth])"""
+
+
+@pytest.mark.parametrize(("width", "kind"), [(390, "near"), (640, "near"), (700, "plot")])
+def test_a_forecast_is_seen_without_a_scroll(width, kind, browser, written) -> None:
+    tab = browser.new_page(viewport={"width": width, "height": 800})
+    tab.goto(written["forecast"].as_uri())
+    assert tab.evaluate(SEEN) == [[kind, True, True]]
+    tab.goto(written["compare"].as_uri())
+    assert tab.evaluate("document.querySelector('svg.plot').checkVisibility()")
+    tab.close()
+
+
+def test_a_page_of_items_is_called_what_it_is(written) -> None:
+    said = words(written["generate"].read_text())
+    assert "Histories Below is how much each item of a sequence surprised the model" in said
+    assert "Sequences of items Which step mattered" in said
+    assert "bits an item. The most surprising is" in said
+    assert "Every item Item Bits Expected 1" in said
+    assert "Texts" not in said
 
 
 def test_numbered_parts_stand_apart(written) -> None:

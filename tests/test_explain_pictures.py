@@ -17,6 +17,7 @@ from unrolled.errors import ConfigError
 from unrolled.explain import curves, labels, page, svg
 from unrolled.explain.figures import (
     alignment_figure,
+    attribution_figure,
     gates_figure,
     learning_curves_figure,
     save_explanation,
@@ -24,6 +25,7 @@ from unrolled.explain.figures import (
     states_figure,
     words_figure,
 )
+from unrolled.explain.forecast_figures import forecast_figure
 from unrolled.explain.grids import signed_grid
 from unrolled.explain.results import Explanation, Gate, LayerStates, Words
 
@@ -176,6 +178,119 @@ def test_columns_of_short_names_stand_upright() -> None:
     assert "rotate(-60" not in grid("l", "i")
 
 
+def cut_off(figure) -> list[str]:
+    """Return the texts of a figure that leave it, and upright ones that lie over each other."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    for _ in range(2):
+        figure.draw_without_rendering()
+    page = figure.bbox
+    texts = [*figure.texts]
+    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    for axes in figure.axes:
+        texts += [axes.title, *axes.texts]
+        for axis in (axes.xaxis, axes.yaxis) if axes.axison else ():
+            low, high = sorted(axis.get_view_interval())
+            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            texts += [axis.label, *(t for k in ticks for t in (k.label1, k.label2))]
+    seen = [t for t in texts if t.get_visible() and t.get_text().strip()]
+    boxes = [(t.get_text(), t.get_rotation(), t.get_window_extent()) for t in seen]
+    boxes += [("legend", 0, legend.get_window_extent()) for legend in legends]
+    found = [
+        text
+        for text, _, b in boxes
+        if min(b.x0, b.y0) < -1 or b.x1 > page.x1 + 1 or b.y1 > page.y1 + 1
+    ]
+    straight = [(text, box) for text, turn, box in boxes if turn in (0, 90)]
+    return found + [
+        f"{one} / {other}"
+        for k, (one, a) in enumerate(straight)
+        for other, b in straight[k + 1 :]
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+    ]
+
+
+def foretold_example(steps: int = 4, past: int = 12, **choices) -> dict:
+    name = "the load of the substation in the north, in megawatts"
+    middle = [10.0 + t for t in range(steps)]
+    bands = [
+        {"level": level, "low": [v - wide for v in middle], "high": [v + wide for v in middle]}
+        for level, wide in ((95.0, 3.0), (80.0, 2.0))
+    ]
+    stamps = [f"2024-01-02 {t:02}:00:00+00:00" for t in range(past + steps)]
+    told = {"name": "a series with a name", "target": name, "stamps": stamps, "bands": bands}
+    truth = [None, *middle[1:]]
+    return {**told, "past": [5.0] * past, "forecast": middle, "truth": truth, **choices}
+
+
+def foretold_by(steps: int) -> tuple[Explanation, Explanation]:
+    """What a forecast came from, by steps and by covariates."""
+    from unrolled.explain.results import Attribution, DeletionTest
+
+    def found(names: list[str], **choices) -> Explanation:
+        ks = tuple(range(len(names)))
+        falls = dict.fromkeys(
+            ("top", "bottom", "random", "random_low", "random_high"), tuple(map(float, ks))
+        )
+        areas = dict.fromkeys(("area_top", "area_bottom", "area_random"), 0.5)
+        shares = {"above_random": 0.5, "by_chance": 0.5, "orders": 4}
+        test = DeletionTest(
+            ks=ks, **falls, **areas, **shares, verdict="do not trust", sentence="Do not trust it."
+        )
+        unit = "forecast [unit of the load of the substation in the north, in megawatts]"
+        values = tuple(-1.25e-3 * k for k in ks)
+        each = Attribution(
+            method="occlusion", title="Occlusion", unit=unit, values=values, reading="R.",
+            details={}, deletion=test,
+        )  # fmt: skip
+        return Explanation(
+            answer="mean of the next 4 values", quantity=unit, score=1.0, score_of_nothing=0.0,
+            steps=tuple(names), how="replace", seed=0, attributions=(each,) * 2, either_way=True,
+            **choices,
+        )  # fmt: skip
+
+    stamps = [f"2024-01-02 {t:02}:00:00+00:00" for t in range(steps)]
+    beside = ["the load of the substation, its own past", "calendar: weekday", "promo (past)"]
+    return found(stamps, series=True, name="a"), found(beside, name="a, covariates")
+
+
+def test_a_forecast_is_drawn_with_its_intervals_above_what_it_came_from() -> None:
+    example, explanations = foretold_example(), foretold_by(12)
+    figure = forecast_figure(example, explanations)
+    axes, *panels = figure.axes
+    past, ahead, came = axes.lines[:3]
+    assert past.get_xydata().tolist() == [[t, 5.0] for t in range(12)]
+    assert ahead.get_xydata().tolist() == [[12 + t, 10.0 + t] for t in range(4)]
+    assert np.isnan(came.get_ydata()[0])
+    wide, narrow = (c.get_paths()[0].get_extents() for c in axes.collections)
+    assert (wide.y0, wide.y1, narrow.y0, narrow.y1) == (7, 16, 8, 15)
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["95 %", "80 %", "past", "forecast", "what came"]
+    assert [a.get_title() for a in panels[:2]] == [
+        "Occlusion, a: mean of the next 4 values", "deletion test:\ndo not trust",
+    ]  # fmt: skip
+    assert panels[4].get_title() == "Occlusion, a, covariates: mean of the next 4\nvalues"
+    assert len(panels) == 8
+    assert "The shades are intervals" in below(figure)
+    assert below(figure).count("Blue bars raise the number") == 1
+    many = [{**example["bands"][0], "level": level} for level in range(50, 95, 5)]
+    assert len(forecast_figure({**example, "bands": many}).axes[0].collections) == len(many)
+    alone = forecast_figure(foretold_example(1, truth=[None], bands=example["bands"][:0]))
+    assert [len(line.get_xdata()) for line in alone.axes[0].lines] == [12, 1, 2]
+    assert "intervals" not in below(alone)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 12, 60])
+def test_nothing_of_a_figure_is_cut_off(steps: int) -> None:
+    example, explanations = foretold_example(), foretold_by(steps)
+    figures = [attribution_figure(each) for each in explanations]
+    figures += [forecast_figure(foretold_example(1)), forecast_figure(example, explanations)]
+    long = "so many words are written here that no line is long enough for them " * 3
+    figures.append(alignment_figure([[1.0]], ["a"], ["b"], title=long))
+    assert [cut_off(figure) for figure in figures] == [[]] * len(figures)
+
+
 def test_figures_that_cannot_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the training log holds no loss and no metric to draw"):
         learning_curves_figure([])
@@ -238,6 +353,37 @@ def test_ticks_are_named_as_people_write_and_have_room(size: float) -> None:
     assert [svg.named(v) for v in (0.0, 0.25, -1.25e6, 0.1 + 0.2, 3e12)] == [
         "0", "0.25", "-1,250,000", "0.3", "3e+12",
     ]  # fmt: skip
+
+
+def test_a_near_plot_shows_the_end_of_the_past() -> None:
+    from unrolled.explain.timeplot import Band, time_plot
+
+    stamps = [f"2024-01-01 00:{t:02}:00" for t in range(60)]
+    given = {"stamps": stamps, "y_title": "load " * 30, "description": "d"}
+    bands = [Band(level, [0.0] * 10, [9.0] * 10) for level in (50, 80, 95)]
+    near, far = (
+        time_plot(range(50), [5.0] * 10, bands=bands, truth=[4.0] * 10, near=near, **given)
+        for near in (True, False)
+    )
+    for picture, kind, steps in ((near, "near", 20), (far, "plot", 50)):
+        (drawn_as,) = drawn(picture, "svg")
+        past, forecast, came = drawn(picture, "polyline")
+        assert drawn_as["class"] == kind
+        assert len((past["points"] or "").split()) == steps
+        assert len((forecast["points"] or "").split()) == len((came["points"] or "").split()) == 10
+        assert f">{stamps[60 - steps - 10]}<" in picture
+        assert f">{stamps[59]}<" in picture
+        ends = [
+            float(t["x"] or 0) + labels.width(name) * 12
+            for t, name in zip(
+                drawn(picture, "text"), re.findall(r"<text[^>]*>([^<]*)<", picture), strict=True
+            )
+            if t["text-anchor"] == "start"
+        ]
+        assert max(ends) <= float(drawn_as["width"] or 0)
+    first, last = (next(t for t in re.findall(r"<text[^>]*>[^<]*", near) if s in t)
+                   for s in (stamps[30], stamps[59]))  # fmt: skip
+    assert re.search(r' y="([\d.]+)"', first)[1] < re.search(r' y="([\d.]+)"', last)[1]
 
 
 def test_losses_below_zero_stay_inside_their_chart():

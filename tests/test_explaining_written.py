@@ -106,6 +106,7 @@ CASES = {
     "items-4": ("items", "i1 i2 i3 i4", "4"),
     "frames": ("frames", KEYS, None),
     "frames-5": ("frames", KEYS, "5"),
+    "frame": ("frames", KEYS[:1], None),
     "mlp": ("mlp", told("mlp"), None),
     "mlp-2": ("mlp", told("mlp"), "2"),
     "season": ("season", told("season"), None),
@@ -172,6 +173,14 @@ def test_the_score_is_what_the_model_says(models) -> None:
     model, frames = models["frames"], KEYS
     whole, part = model.log_likelihood([frames, frames[:-1]])
     assert model.explain(frames, "occlusion").score == pytest.approx(whole - part, abs=1e-4)
+    found = model.explain(frames[:1], "occlusion")
+    every = np.array(np.meshgrid(*[[0, 1]] * 4)).reshape(4, -1).T.astype(np.float32)
+    whole = model.log_likelihood([np.stack([frames[0], after]) for after in every])
+    likeliest = whole - model.log_likelihood([frames[:1]])
+    assert found.score == pytest.approx(likeliest.max(), abs=1e-4)
+    keys = [str(k + 1) for k in np.flatnonzero(every[likeliest.argmax()])]
+    said = f"keys {', '.join(keys)}" if keys else "silence"
+    assert (found.answer, found.steps) == (f"the likeliest frame next, {said}", ("1",))
     for name in ("mlp", "season", "rnn", "drawn"):
         model, given = models[name], told(name)
         said = model.cross_validate(
@@ -338,7 +347,7 @@ def test_states_are_the_stacks_own(name: str, models) -> None:
         ("text", "", {}, DataError, "the text is empty; expected at least one unit"),
         ("text", "abc", {"target": "1"}, ConfigError, "target '1': expected a place in the sequ"),
         ("text", "a", {"target": "2"}, ConfigError, "target '2': expected none, of a single unit"),
-        ("frames", KEYS[:1], {}, DataError, "a single frame has none before it"),
+        ("frames", KEYS[:1], {"target": "1"}, ConfigError, "expected none, of a single frame; the"),
         ("frames", KEYS, {"how": "remove"}, ConfigError, "can only be replaced"),
         ("mlp", told("mlp"), {"target": "9"}, ConfigError, "a place in the horizon, 1 to 4"),
         ("mlp", told("mlp"), {"target": "covariates:0"}, ConfigError, "place in the horizon"),

@@ -107,6 +107,11 @@ def test_frames_of_one_step_are_generated(tmp_path, run: Command):
     found = run("evaluate", tmp_path / "model", tmp_path / "one.npz", "--json")
     assert json.loads(found.out)["steps"] == 1
     assert "nats_after_first" not in json.loads(found.out)
+    page = tmp_path / "page.html"
+    data = ("--data", tmp_path / "one.npz", "--out", page)
+    assert run("explain", tmp_path / "model", *data, "--methods", "all").code == 0
+    assert "Explained: the likeliest frame next" in page.read_text()
+    assert ">key 2 " in page.read_text()
 
 
 @pytest.mark.parametrize("condition", ["first", "every", "attend"])

@@ -32,9 +32,11 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
     show_default=True,
     help="The page to write.",
 )
-@click.option("--png", type=click.Path(path_type=Path), help="Draw the first text as PNG or SVG.")
+@click.option("--png", type=click.Path(path_type=Path), help="Draw the first input as PNG or SVG.")
 @click.option(
-    "--figures", type=click.Path(path_type=Path), help="Folder for figures of the first input."
+    "--figures",
+    type=click.Path(path_type=Path),
+    help="Folder for figures of each input, numbered where there are several.",
 )
 @click.option("--beam", type=click.IntRange(1), default=1, show_default=True, help="Beam width.")
 @LEVEL
@@ -78,6 +80,7 @@ def command(
 
     Example: unrolled explain model/ "some text" --out report.html
     """
+    from unrolled.cli.drawing import draw_each, draw_first
     from unrolled.cli.explaining import explained_by, shown_of
     from unrolled.cli.flags import check_flags
     from unrolled.cli.inputs import nearest_inputs
@@ -97,12 +100,9 @@ def command(
     every = [found for each in explained for found in each.values()]
     write_report(out, _page(loaded, Path(model), shown.examples, every))
     if png is not None:
-        _draw(png, shown.examples[0], every[:1])
-    if figures is not None and every:
-        from unrolled.explain.figures import save_explanation
-
-        files = save_explanation(every[0], figures)
-        say(f"{len(files)} figures are in {figures}", quiet=quiet)
+        draw_first(png, shown.examples, explained, quiet=quiet)
+    if figures is not None:
+        draw_each(figures, shown.examples, explained, quiet=quiet)
     if as_json:
         plain = [_plain(example) for example in shown.examples]
         for each, found in zip(plain, explained, strict=False):
@@ -148,22 +148,6 @@ def _history(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from unrolled.train.history import read_history
 
     return read_history(folder), dict(artifact.load(folder).metrics)
-
-
-def _draw(path: Path, example: dict[str, Any], explained: list[Any]) -> None:
-    from unrolled.errors import DataError
-    from unrolled.explain import figures
-
-    if example.get("weights") is not None and "target_tokens" in example:
-        title = f"{example['word']} → {example['predicted']}"
-        drawn = figures.alignment_figure(
-            example["weights"], example["source_tokens"], example["target_tokens"], title=title
-        )
-    elif explained and explained[0].attributions:
-        drawn = figures.attribution_figure(explained[0])
-    else:
-        raise DataError("--png draws alignments and attributions; --methods names none")
-    figures.save_figure(drawn, path)
 
 
 def _plain(example: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from unrolled.explain import page, svg
+from unrolled.explain.labels import fitted
 from unrolled.explain.svg import Series
 
 MOST_DRAWN = 60
 MOST_CONFUSIONS = 10
 MOST_LINES = 4
+WIDEST_NAME = 24.0
 FIGURE_SPACE = "\u2007"
 READING = (
     "A row is a true class, a column what was said. The colour is the share of the row; the number"
@@ -99,13 +101,18 @@ def class_table(report: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def frames_panel(example: Mapping[str, Any], said: str) -> str:
-    """Return the features of a sequence of frames as lines over its steps, and its attention."""
+    """Return the features of a sequence of frames as lines over its steps, and its attention.
+
+    They are called by `features` where the example has these, else by their number from 1.
+    """
     frames = np.asarray(example["frames"], dtype=np.float64)
     weights = example["weights"]
+    numbered = [f"feature {k}" for k in range(1, frames.shape[1] + 1)]
+    names = list(example.get("features") or numbered)
     if len(frames) > 1:
-        body = _lines(frames)
+        body = _lines(frames, names)
     else:
-        rows = [(f"feature {k}", float(x)) for k, x in enumerate(frames[0], 1)]
+        rows = [(name, float(x)) for name, x in zip(names, frames[0], strict=True)]
         body = page.table("The one step", ("Feature", "Value"), rows)
     if weights is None:
         return body + page.paragraph("This model has no attention to show.")
@@ -127,14 +134,14 @@ def frames_panel(example: Mapping[str, Any], said: str) -> str:
     return body + page.paragraph(sentence)
 
 
-def _lines(frames: Any) -> str:
+def _lines(frames: Any, names: Sequence[str]) -> str:
     """Draw the features that vary most, each from its lowest (0) to its highest value (1)."""
     low, high = np.nanmin(frames, axis=0), np.nanmax(frames, axis=0)
     spread = high - low
     chosen = np.sort(np.argsort(-spread, kind="stable")[:MOST_LINES])
     series = tuple(
         Series(
-            f"feature {k + 1}",
+            fitted(names[k], WIDEST_NAME),
             tuple(
                 (t + 1.0, float((x - low[k]) / (spread[k] or 1.0)))
                 for t, x in enumerate(frames[:, k])

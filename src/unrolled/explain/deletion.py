@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from unrolled.explain.labels import counted
 from unrolled.explain.results import DeletionTest, Verdict, numbers
 from unrolled.explain.subject import Array, How, Subject, scores, without
 
@@ -73,7 +74,10 @@ def _judge(
     subject: Subject, steps: int, falls: Array, areas: Array, above: float, chance: float
 ) -> tuple[Verdict, str]:
     if steps < LEAST_STEPS:
-        return "too short", f"Too short to tell: {steps} steps; a test needs {LEAST_STEPS}."
+        return (
+            "too short",
+            f"Too short to tell: {counted(steps, 'step')}; a test needs {LEAST_STEPS}.",
+        )
     if float(np.abs(falls).max()) < FLAT:
         return "do not trust", "Do not trust it here: no step that goes moves the answer."
     top, bottom, random = areas[0], areas[1], areas[2:].mean()

@@ -37,8 +37,17 @@ def _pooled(
             **said,
         }
         example["frames" if model.reads_frames else "text"] = sequence
+        if model.reads_frames:
+            example["features"] = _features(model)
         examples.append(example)
     return examples
+
+
+def _features(model: ClassifierModel | RegressorModel) -> tuple[str, ...]:
+    """Return the names of what a frame holds; none where an array only numbered them, from 0."""
+    frames = model.config.data.frames
+    names = () if frames is None else frames.features
+    return () if names == tuple(map(str, range(len(names)))) else names
 
 
 def _said(

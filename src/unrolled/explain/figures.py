@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ from unrolled.artifact import write_files
 from unrolled.errors import ConfigError
 from unrolled.explain.alignment import checked
 from unrolled.explain.curves import Log, best_epoch, charts
-from unrolled.explain.labels import MOST_UPRIGHT, short
+from unrolled.explain.labels import MOST_UPRIGHT, fitted, short, width
+from unrolled.explain.plotting import fonts, legend_below, new_figure, titled, with_reading, wrapped
 from unrolled.explain.readings import (
     ALIGNMENT_READING,
     BARS_READING,
@@ -22,7 +22,7 @@ from unrolled.explain.readings import (
     MEMORY_READING,
     WORDS_READING,
 )
-from unrolled.explain.results import DeletionTest, Explanation, LayerStates
+from unrolled.explain.results import Attribution, DeletionTest, Explanation, LayerStates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,17 +32,10 @@ MOST_NUMBERED_COLUMNS = 20
 MOST_NAMED_STEPS = 40
 # The page's colours: of values below 0, of 0, and above.
 SIGNED = ("#963e08", "#ffffff", "#083b86")
-LETTERS_AN_INCH = 15
-# Looked for in this order; each fills in the characters that those before it lack.
-FONTS = (
-    "DejaVu Sans",
-    "Noto Sans CJK KR",
-    "Noto Sans CJK JP",
-    "Noto Sans KR",
-    "NanumGothic",
-    "Malgun Gothic",
-    "Apple SD Gothic Neo",
-)
+MOST_NAMED_TIMES = 6
+WIDEST_NAME = 14.0
+# Of the height of a panel, what is left for the label of its y axis.
+LABEL_INCHES = 1.5
 
 
 def alignment_figure(
@@ -60,12 +53,11 @@ def alignment_figure(
     of the tokens.
     """
     array = checked(weights, target, source)
-    figure = _figure(1.6 + 0.36 * len(source), 1.5 + 0.36 * len(target))
+    figure = new_figure(max(4.0, 1.6 + 0.36 * len(source)), max(3.0, 1.5 + 0.36 * len(target)))
     axes = figure.subplots()
     image = axes.imshow(array, vmin=0, vmax=1, cmap="Blues", aspect="equal")
-    fonts = _fonts()
-    axes.set_xticks(range(len(source)), [short(s) for s in source], fontfamily=fonts)
-    axes.set_yticks(range(len(target)), [short(t) for t in target], fontfamily=fonts)
+    axes.set_xticks(range(len(source)), [short(s) for s in source], fontfamily=fonts())
+    axes.set_yticks(range(len(target)), [short(t) for t in target], fontfamily=fonts())
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     if max((len(s) for s in source), default=0) > MOST_UPRIGHT:
@@ -73,7 +65,7 @@ def alignment_figure(
             label.set(rotation=60, ha="left", rotation_mode="anchor")
     axes.set_xlabel(f"{source_unit}s read")
     axes.set_ylabel(f"{target_unit}s written")
-    axes.set_title(title, fontfamily=fonts)
+    axes.set_title(titled(title, 0.7 * figure.get_figwidth()), fontfamily=fonts())
     if len(source) <= MOST_NUMBERED_COLUMNS:
         for t, row in enumerate(array):
             for s, weight in enumerate(row):
@@ -82,7 +74,7 @@ def alignment_figure(
                     axes.text(s, t, f"{weight:.2f}", ha="center", va="center", color=color, size=7)
     figure.colorbar(image, ax=axes, label="attention weight, 0 to 1", shrink=0.8)
     reading = ALIGNMENT_READING.format(source_unit=source_unit, target_unit=target_unit)
-    return _with_reading(figure, reading.partition(" The stronger")[0])
+    return with_reading(figure, reading.partition(" The stronger")[0])
 
 
 def attribution_figure(found: Explanation) -> Figure:
@@ -90,23 +82,45 @@ def attribution_figure(found: Explanation) -> Figure:
 
     Raises `ConfigError` without matplotlib.
     """
-    steps = len(found.steps)
-    figure = _figure(4 + min(8.0, 2 + 0.3 * steps), 2.0 + 2.7 * len(found.attributions))
-    grid = figure.subplots(len(found.attributions), 2, squeeze=False, width_ratios=(2, 1))
-    fonts, places = _fonts(), list(range(1, steps + 1))
+    rows = len(found.attributions)
+    figure = new_figure(attribution_width(found), 2.0 + rows * attribution_height(found))
+    grid = figure.subplots(rows, 2, squeeze=False, width_ratios=(2, 1))
     for (bars, curves), each in zip(grid, found.attributions, strict=True):
-        colours = ["tab:blue" if value >= 0 else "tab:orange" for value in each.values]
-        bars.bar(places, each.values, color=colours)
-        bars.axhline(0, color="gray", linewidth=0.8)
-        bars.set_title(each.title)
-        bars.set_ylabel(each.unit)
-        _name_steps(bars, found.steps, places)
-        if each.deletion is not None:
-            _draw_deletion(curves, each.deletion, found)
-    figure.suptitle(f"Which step mattered for: {found.answer}", fontfamily=fonts)
+        draw_attribution(bars, curves, each, found)
+    title = f"Which step mattered for: {found.answer}"
+    figure.suptitle(titled(title, figure.get_figwidth()), fontfamily=fonts())
+    return with_reading(figure, *attribution_readings(found))
+
+
+def attribution_width(found: Explanation) -> float:
+    """Return how wide a figure of attributions is, in inches."""
+    return 4 + min(8.0, 2 + 0.3 * len(found.steps))
+
+
+def attribution_height(found: Explanation) -> float:
+    """Return how high a panel of attributions is, with the names of its steps, in inches."""
+    names = [] if len(found.steps) > MOST_NAMED_STEPS else [_named(step) for step in found.steps]
+    leaning = max(map(len, names), default=0) > MOST_UPRIGHT and not found.series
+    return 2.7 + (0.1 * max(map(width, names)) if leaning else 0.0)
+
+
+def attribution_readings(found: Explanation) -> list[str]:
+    """Return how to read each method's bars, their colours and the tests beside them."""
     said = [f"{each.title}: {each.reading}" for each in found.attributions]
-    signs = BARS_READING[found.either_way]
-    return _with_reading(figure, *said, signs, f"Deletion test: {DELETION_READING}")
+    return [*said, BARS_READING[found.either_way], f"Deletion test: {DELETION_READING}"]
+
+
+def draw_attribution(bars: Any, curves: Any, each: Attribution, found: Explanation) -> None:
+    """Draw what one method says of each step as bars, and beside them its deletion test."""
+    places = list(range(1, len(found.steps) + 1))
+    colours = ["tab:blue" if value >= 0 else "tab:orange" for value in each.values]
+    bars.bar(places, each.values, color=colours)
+    bars.axhline(0, color="gray", linewidth=0.8)
+    bars.set_title(each.title)
+    bars.set_ylabel(wrapped(each.unit, LABEL_INCHES, 9), size=9, fontfamily=fonts())
+    _name_steps(bars, found.steps, places, series=found.series)
+    if each.deletion is not None:
+        _draw_deletion(curves, each.deletion, found)
 
 
 def words_figure(found: Explanation) -> Figure:
@@ -118,16 +132,16 @@ def words_figure(found: Explanation) -> Figure:
         raise ConfigError("this explanation has no written units; ask for the method 'occlusion'")
     values, written = found.words.values, found.words.written
     wide = 3 + min(10.0, 0.36 * len(found.steps))
-    figure = _figure(wide, max(4.0, 2.2 + min(14.0, 0.3 * len(written))))
+    figure = new_figure(wide, max(4.0, 2.2 + min(14.0, 0.3 * len(written))))
     axes = figure.subplots()
     most = _draw_signed(figure, axes, values, "fall of the log-probability [nats]")
     _name_steps(axes, found.steps, range(len(found.steps)))
     rows = [f"{short(unit)} ({t})" for t, unit in enumerate(written, start=1)]
-    axes.set_yticks(range(len(rows)), rows, fontfamily=_fonts())
+    axes.set_yticks(range(len(rows)), rows, fontfamily=fonts())
     axes.set_xlabel("part of the input")
     axes.set_ylabel("written")
     axes.set_title("What each part did for each word")
-    return _with_reading(figure, WORDS_READING.format(most=most))
+    return with_reading(figure, WORDS_READING.format(most=most))
 
 
 def memory_figure(found: Explanation) -> Figure:
@@ -138,7 +152,7 @@ def memory_figure(found: Explanation) -> Figure:
     memory = found.memory
     if memory is None:
         raise ConfigError("this explanation has no memory to draw; ask for the method 'memory'")
-    figure = _figure(6, 3.6)
+    figure = new_figure(6, 3.6)
     axes = figure.subplots()
     for name, values, style in (
         ("gradient: norm of d h_T / d x", memory.norms, "o-"),
@@ -150,7 +164,7 @@ def memory_figure(found: Explanation) -> Figure:
     axes.set_ylabel("share of the largest")
     axes.set_title("Memory by lag")
     axes.legend()
-    return _with_reading(figure, MEMORY_READING, memory.sentence)
+    return with_reading(figure, MEMORY_READING, memory.sentence)
 
 
 def gates_figure(found: Explanation) -> Figure:
@@ -162,7 +176,7 @@ def gates_figure(found: Explanation) -> Figure:
     if not gated:
         raise ConfigError("this explanation has no gates; ask for the method 'states'")
     steps = len(found.read)
-    figure = _figure(3 + min(10.0, 0.3 * steps), 1.2 + 2.8 * len(gated))
+    figure = new_figure(3 + min(10.0, 0.3 * steps), 1.2 + 2.8 * len(gated))
     rows = figure.subplots(len(gated), 1, squeeze=False)[:, 0]
     for axes, each in zip(rows, gated, strict=True):
         for gate, style in zip(each.gates, ("o-", "s--", "D:"), strict=False):
@@ -170,9 +184,9 @@ def gates_figure(found: Explanation) -> Figure:
         axes.set_ylim(0, 1)
         axes.set_ylabel("mean activity, 0 to 1")
         axes.set_title(f"Gates of {_place(each)}")
-        _name_steps(axes, found.read, range(steps))
+        _name_steps(axes, found.read, range(steps), series=found.series)
         axes.legend()
-    return _with_reading(figure, GATE_READING)
+    return with_reading(figure, GATE_READING)
 
 
 def states_figure(found: Explanation) -> Figure:
@@ -183,7 +197,7 @@ def states_figure(found: Explanation) -> Figure:
     if not found.states:
         raise ConfigError("this explanation has no states to draw; ask for the method 'states'")
     steps = len(found.read)
-    figure = _figure(3 + min(10.0, 0.3 * steps), 1.2 + 3.6 * len(found.states))
+    figure = new_figure(3 + min(10.0, 0.3 * steps), 1.2 + 3.6 * len(found.states))
     rows = figure.subplots(len(found.states), 1, squeeze=False)[:, 0]
     for axes, each in zip(rows, found.states, strict=True):
         state = "cell state c" if each.state == "c" else "state h"
@@ -191,12 +205,12 @@ def states_figure(found: Explanation) -> Figure:
         axes.set_yticks(range(len(each.units)), [each.name_of(u) for u in each.units], size=7)
         axes.set_ylabel("unit")
         axes.set_title(f"The {state} of {_place(each)}")
-        _name_steps(axes, found.read, range(steps))
-    return _with_reading(figure, HEAT_READING)
+        _name_steps(axes, found.read, range(steps), series=found.series)
+    return with_reading(figure, HEAT_READING)
 
 
-def save_explanation(found: Explanation, folder: str | Path) -> list[Path]:
-    """Write what the explanation has into a folder, each figure as PNG and SVG; return the files.
+def figures_of(found: Explanation) -> dict[str, Figure]:
+    """Return a figure of each thing that the explanation has, by its name.
 
     Raises `ConfigError` without matplotlib.
     """
@@ -214,14 +228,27 @@ def save_explanation(found: Explanation, folder: str | Path) -> list[Path]:
         drawn["gates"] = gates_figure(found)
     if found.memory is not None:
         drawn["memory"] = memory_figure(found)
+    return drawn
+
+
+def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path]:
+    """Write figures by their names into a folder, each as PNG and SVG; return the files."""
     places = [
         (figure, Path(folder) / f"{name}.{ending}")
-        for name, figure in drawn.items()
+        for name, figure in figures.items()
         for ending in ("png", "svg")
     ]
     for figure, place in places:
         save_figure(figure, place)
     return [place for _, place in places]
+
+
+def save_explanation(found: Explanation, folder: str | Path) -> list[Path]:
+    """Write what the explanation has into a folder, each figure as PNG and SVG; return the files.
+
+    Raises `ConfigError` without matplotlib.
+    """
+    return save_figures(figures_of(found), folder)
 
 
 def _draw_signed(figure: Figure, axes: Any, values: Any, label: str) -> float:
@@ -236,13 +263,28 @@ def _draw_signed(figure: Figure, axes: Any, values: Any, label: str) -> float:
     return most
 
 
-def _name_steps(axes: Any, steps: Sequence[str], places: Sequence[int]) -> None:
-    """Write the names of steps below an axis, or only what it counts where they are many."""
-    if len(steps) <= MOST_NAMED_STEPS:
-        names = [short(step) for step in steps]
+def _named(step: str) -> str:
+    """Return a step's name; what is no unit of a text, such as a covariate, keeps its spaces."""
+    return fitted(step, WIDEST_NAME) if " " in step.strip() else short(step)
+
+
+def _name_steps(
+    axes: Any, steps: Sequence[str], places: Sequence[int], *, series: bool = False
+) -> None:
+    """Write the names of steps below an axis, or only what it counts where they are many.
+
+    Of places in time a few are named.
+    """
+    if series and max(map(len, steps)) > MOST_UPRIGHT:
+        chosen = range(0, len(steps), -(-len(steps) // MOST_NAMED_TIMES))
+        names = [steps[k] for k in chosen]
+        turned = {"rotation": 20, "ha": "right", "size": 8}
+        axes.set_xticks([places[k] for k in chosen], names, **turned)
+    elif len(steps) <= MOST_NAMED_STEPS:
+        names = [_named(step) for step in steps]
         long = max(map(len, names), default=0) > MOST_UPRIGHT
         turned = {"rotation": 60, "ha": "right"} if long else {}
-        axes.set_xticks(places, names, fontfamily=_fonts(), **turned)
+        axes.set_xticks(places, names, fontfamily=fonts(), **turned)
     else:
         axes.set_xlabel("step")
 
@@ -251,25 +293,22 @@ def _place(each: LayerStates) -> str:
     return f"layer {each.layer + 1} {each.direction}"
 
 
-def _with_reading(figure: Figure, *sentences: str) -> Figure:
-    """Return the figure with how to read it below, in lines no wider than it is."""
-    letters = int(LETTERS_AN_INCH * figure.get_figwidth())
-    lines = [line for each in sentences for line in textwrap.wrap(each, letters)]
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color="dimgray")
-    return figure
-
-
 def _draw_deletion(axes: Any, test: DeletionTest, found: Explanation) -> None:
+    axes.set_title(f"deletion test:\n{test.verdict}", size=10)
+    if len(test.ks) < 2:
+        axes.set_axis_off()
+        return
     full = test.top[0]
     lines = {"highest": test.top, "random": test.random, "lowest": test.bottom}
     for (name, scores), style in zip(lines.items(), ("o-", "s--", "D:"), strict=True):
         axes.plot(test.ks, [full - score for score in scores], style, label=name)
     low, high = ([full - score for score in ends] for ends in (test.random_high, test.random_low))
     axes.fill_between(test.ks, low, high, color="gray", alpha=0.2)
-    axes.set_title(f"deletion test: {test.verdict}")
     axes.set_xlabel("steps gone")
-    axes.set_ylabel(f"{'change' if found.either_way else 'fall'} of the {found.quantity}", size=8)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, fontsize="small")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    moved = f"{'change' if found.either_way else 'fall'} of the {found.quantity}"
+    axes.set_ylabel(wrapped(moved, LABEL_INCHES, 8), size=8, fontfamily=fonts())
+    legend_below(axes, 0.45, 3)
 
 
 def learning_curves_figure(log: Log) -> Figure:
@@ -280,7 +319,7 @@ def learning_curves_figure(log: Log) -> Figure:
     found = charts(log)
     if not found:
         raise ConfigError("the training log holds no loss and no metric to draw")
-    figure = _figure(4.6 * len(found), 3.4)
+    figure = new_figure(4.6 * len(found), 3.4)
     best = best_epoch(log)
     for axes, chart in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
         for line, style in zip(chart.series, ("o-", "s--", "D:", "^-."), strict=False):
@@ -305,21 +344,8 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     ending = place.suffix.lower().lstrip(".")
     if ending not in FORMATS:
         raise ConfigError(f"{place}: cannot draw a {ending!r} file; one of: {', '.join(FORMATS)}")
+    # A layout may change which ticks there are, and so how much room the next one has to leave.
+    figure.draw_without_rendering()
     buffer = io.BytesIO()
     figure.savefig(buffer, format=ending, dpi=150)
     write_files(place.parent, {place.name: buffer.getvalue()})
-
-
-def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError("pictures need matplotlib: pip install 'unrolled[plot]'") from None
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _fonts() -> list[str]:
-    from matplotlib import font_manager
-
-    installed = set(font_manager.get_font_names())
-    return [name for name in FONTS if name in installed]

@@ -108,6 +108,11 @@ def forecasting_report(
     return with_explanations(report, explanations, ("Series", page.articles(panels))).html()
 
 
+def reading_of(intervals: bool) -> str:
+    """Return how to read the picture of a forecast, with intervals or without."""
+    return READING.format(bands=BANDS if intervals else "")
+
+
 def _known(model: ForecastModel) -> list[float]:
     spec, moved = model.network.spec, model.forecasting.calibration
     shares = spec.quantiles if moved is None else moved.shares
@@ -137,16 +142,21 @@ def _panel(example: Example, unit: str) -> str:
         )
     bands = [Band(b["level"], _array(b["low"]), _array(b["high"])) for b in example["bands"]]
     target = str(example["target"])
-    picture = time_plot(
-        _array(example["past"]),
-        forecast,
-        stamps=example["stamps"],
-        bands=bands,
-        truth=truth,
-        y_title=f"{target} [{unit}]" if unit else target,
-        description=sentence,
+    # A phone is shown the first, which begins nearer to the forecast, other screens the second.
+    picture = "".join(
+        time_plot(
+            _array(example["past"]),
+            forecast,
+            stamps=example["stamps"],
+            bands=bands,
+            truth=truth,
+            y_title=f"{target} [{unit}]" if unit else target,
+            description=sentence,
+            near=near,
+        )
+        for near in (True, False)
     )
-    reading = READING.format(bands=BANDS if bands else "")
+    reading = reading_of(bool(bands))
     title = f"{example['name']}: {target} and its forecast"
     return page.paragraph(sentence) + page.figure(title, picture, reading, scrolls=True)
 

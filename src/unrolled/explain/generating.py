@@ -11,28 +11,30 @@ import numpy as np
 from unrolled.data.vocab import BOS
 from unrolled.errors import DataError
 from unrolled.explain import page
-from unrolled.explain.labels import join, shown
+from unrolled.explain.labels import counted, join, shown
 from unrolled.explain.report import Example, Numbers, with_numbers
 from unrolled.explain.results import Explanation
 from unrolled.explain.sections import with_explanations
 from unrolled.runtime.generator_model import GeneratorModel, frame_losses
 
 TOP = 3
-LEAD = "Below is how much each unit of a text surprised the model, and what it expected instead."
-MEAN = (
-    "{bits:.3f} bits a {kind}. The most surprising is '{unit}' ({kind} {place}): {most:.2f} bits."
+LEAD = (
+    "Below is how much each {kind} of a {whole} surprised the model, and what it expected instead."
 )
+MEAN = "{mean}. The most surprising is '{unit}' ({kind} {place}): {most:.2f} bits."
+HEADINGS = {"item": "Sequences of items", "frame": "Sequences of frames"}
 
 
 def surprised_examples(model: GeneratorModel, texts: Sequence[Any]) -> list[dict[str, Any]]:
     """Return what `surprise_report` shows of each sequence: units, bits [T], likeliest units [T].
 
-    bits = -log2 p(unit | all before); of frames, that of all keys of a frame, beside the likeliest
-    keys. Raises DataError for an empty text.
+    `unit` is what a unit is called: unit, item or frame. bits = -log2 p(unit | all before); of
+    frames, that of all keys of a frame, beside the likeliest keys. Raises DataError for an empty
+    text.
     """
     if model.vocabulary is None:
         return [_surprised_frames(model, model.frames(each)) for each in texts]
-    unit = model.vocabulary.unit
+    unit, kind = model.vocabulary.unit, "item" if model.kind == "items" else "unit"
     examples = []
     for number, text in enumerate(texts, start=1):
         ids = model.encode(text)
@@ -42,6 +44,7 @@ def surprised_examples(model: GeneratorModel, texts: Sequence[Any]) -> list[dict
         best = np.argsort(-found, axis=1, kind="stable")[:, :TOP]
         examples.append(
             {
+                "unit": kind,
                 "tokens": [unit(k) for k in ids],
                 "bits": -found[np.arange(len(ids)), ids] / math.log(2),
                 "expected": [
@@ -51,7 +54,7 @@ def surprised_examples(model: GeneratorModel, texts: Sequence[Any]) -> list[dict
             }
         )
         bits = examples[-1]["bits"]
-        examples[-1]["predicted"] = f"{float(np.mean(bits)):.3f} bits a unit"
+        examples[-1]["predicted"] = _mean(bits, kind)
     return examples
 
 
@@ -62,15 +65,21 @@ def _surprised_frames(model: GeneratorModel, frames: Any) -> dict[str, Any]:
     bits = frame_losses(model.network, frames) / math.log(2)
     best = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
     return {
-        "word": f"{len(frames)} frames",
+        "word": counted(len(frames), "frame"),
         "unit": "frame",
         "tokens": [str(t) for t in range(1, len(frames) + 1)],
         "bits": bits,
         "expected": [
             [(f"key {k + 1}", float(shares[t, k])) for k in row] for t, row in enumerate(best)
         ],
-        "predicted": f"{float(np.mean(bits)):.3f} bits a frame",
+        "predicted": _mean(bits, "frame"),
     }
+
+
+def _mean(bits: Any, kind: str) -> str:
+    """Return the mean of bits as words: of items "2.500 bits an item"."""
+    article = "an" if kind == "item" else "a"
+    return f"{float(np.mean(bits)):.3f} bits {article} {kind}"
 
 
 def surprise_report(
@@ -86,12 +95,15 @@ def surprise_report(
 
     `sections` are headings with HTML made by `unrolled.explain.page`, to stand before the numbers.
     """
-    report = page.Report(title, LEAD)
-    for heading, body in sections:
-        report = report.add(heading, body)
+    kind = str(examples[0].get("unit", "unit")) if examples else "unit"
+    whole = "sequence" if kind in HEADINGS else "text"
+    report = page.Report(title, LEAD.format(kind=kind, whole=whole))
+    for section, body in sections:
+        report = report.add(section, body)
     report = with_numbers(report, log, metrics)
     panels = [(_heading(e), _panel(e), len(e["tokens"]) > 40) for e in examples]
-    return with_explanations(report, explanations, ("Texts", page.articles(panels))).html()
+    heading = HEADINGS.get(kind, "Texts")
+    return with_explanations(report, explanations, (heading, page.articles(panels))).html()
 
 
 def _heading(example: Example) -> str:
@@ -104,17 +116,19 @@ def _panel(example: Example) -> str:
     most = int(bits.argmax())
     said = MEAN.format(
         kind=kind,
-        bits=float(bits.mean()),
+        mean=_mean(bits, kind),
         unit=shown(tokens[most]),
         place=most + 1,
         most=float(bits[most]),
     )
+    # A key's name holds a space that is none of a text.
+    seen = str if kind == "frame" else shown
     header = (kind.capitalize(), "Bits", *(f"Expected {k + 1}" for k in range(TOP)))
     rows = [
         (
             shown(token),
             f"{bits[t]:.2f}",
-            *(f"{shown(unit)} {page.percent(p)}" for unit, p in example["expected"][t]),
+            *(f"{seen(unit)} {page.percent(p)}" for unit, p in example["expected"][t]),
         )
         for t, token in enumerate(tokens)
     ]

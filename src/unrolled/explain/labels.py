@@ -39,6 +39,15 @@ def short(token: str) -> str:
     return label if len(label) <= LONGEST else label[: LONGEST - 1] + "…"
 
 
+def fitted(name: str, widest: float) -> str:
+    """Return a name cut to a width in ems in its middle, since names often differ at their end."""
+    label, kept = name, len(name)
+    while width(label) > widest and kept > 1:
+        kept -= 1
+        label = f"{name[: (kept + 1) // 2]}…{name[len(name) - kept // 2 :]}"
+    return label
+
+
 def width(label: str) -> float:
     """Return the width of a label in ems, roughly: marks 0, Latin 0.6, Hangul and Han 1.05."""
     return sum(_character_width(c) for c in label)
@@ -64,6 +73,11 @@ def join(tokens: Sequence[str]) -> list[str]:
     if all(len(token) <= 1 for token in tokens):
         return list(tokens)
     return [f" {token}" if k else token for k, token in enumerate(tokens)]
+
+
+def counted(count: int, unit: str) -> str:
+    """Return a count with its unit: `"1 step"`, `"2 steps"`."""
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def text(content: str) -> str:

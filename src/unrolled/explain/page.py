@@ -49,6 +49,9 @@ nav a { display: inline-block; padding: .25rem 0; color: var(--s0); }
 svg text { fill: var(--ink); font-size: 13px; } svg.chart { width: 100%; height: auto;
   max-width: 29rem; }
 svg.plot { width: 100%; height: auto; min-width: 34rem; max-width: 60rem; }
+svg.near { width: 100%; height: auto; max-width: 29rem; display: none; }
+@media (max-width: 40rem) { svg.near { display: block; }
+  svg.near + svg.plot { display: none; } }
 svg .axis, svg .tick { fill: var(--soft); font-size: 12px; }
 svg .on, svg .in { font-size: 11px; } svg .on { fill: var(--on); } svg .in { fill: var(--in); }
 svg.grid { max-width: 100%; height: auto; }

@@ -13,7 +13,7 @@ from unrolled.explain.alignment import checked, summary
 from unrolled.explain.classes import frames_panel, with_classes
 from unrolled.explain.curves import RATES, finite, learning_curves
 from unrolled.explain.flow import flow_section
-from unrolled.explain.labels import join, shown
+from unrolled.explain.labels import counted, join, shown
 from unrolled.explain.readings import ALIGNMENT_READING
 from unrolled.explain.results import Explanation
 from unrolled.explain.sections import with_explanations
@@ -41,6 +41,10 @@ MEANINGS = {
     "nats": "mean of -log p(unit given all before it); lower is better",
     "bits": "nats / log 2, the bits that a unit would take; lower is better",
     "perplexity": "exp(nats): as unsure as among so many likely units; lower is better",
+    "hr@10": "share of sequences whose last item is among the first 10 named; higher is better",
+    "ndcg@10": "mean of 1 / log2(1 + place) of the last item, 0 beyond place 10; higher is better",
+    "mrr@20": "mean of 1 / place of the last item, 0 beyond place 20; higher is better",
+    "recall@20": "share of sequences whose last item is among the first 20 named; higher is better",
     "smape": "mean of 200 |y - f| / (|y| + |f|), in %; lower is better",
     "mase": "absolute error over that of the value a season ago, in the past; lower is better",
     "mse": "mean squared error; lower is better",
@@ -121,8 +125,9 @@ def classification_report(
 
     An example holds `tokens` [T], `weights` [T] (None where the model has no attention),
     `predicted`, `probabilities` (label -> share) or `values` (target -> number), and where it is
-    known `true`; of frames also `frames` [T, I]. Where `metrics` holds the confusion matrix or
-    numbers class by class, the page shows them. The rest is as in `translation_report`.
+    known `true`; of frames also `frames` [T, I] and the names of their `features` [I]. Where
+    `metrics` holds the confusion matrix or numbers class by class, the page shows them. The rest is
+    as in `translation_report`.
     """
     _check_keys(examples, ("tokens", "weights", "predicted"))
     panels = [(_verdict(e), _attended(k, e, unit), False) for k, e in enumerate(examples, start=1)]
@@ -225,7 +230,7 @@ def alignment_panel(number: int, example: Example, units: Mapping[str, str]) -> 
 
 def _verdict(example: Example) -> str:
     if "frames" in example:
-        return f"{example['predicted']}: {len(example['tokens'])} steps"
+        return f"{example['predicted']}: {counted(len(example['tokens']), 'step')}"
     return f"{example['predicted']}: {_cut(''.join(join(example['tokens'])))}"
 
 

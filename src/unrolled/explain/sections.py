@@ -10,7 +10,7 @@ import numpy as np
 
 from unrolled.explain import page, svg
 from unrolled.explain.grids import signed_grid
-from unrolled.explain.labels import join, shown
+from unrolled.explain.labels import counted, join, shown
 from unrolled.explain.readings import (
     DELETION_READING,
     GATE_READING,
@@ -93,10 +93,11 @@ def _heading(found: Explanation) -> str:
 
 def _attributed(found: Explanation) -> str:
     gone = "removed" if found.how == "remove" else "replaced by what says nothing"
+    whole, nothing = _score(found, found.score), _score(found, found.score_of_nothing)
     said = (
-        f"Explained: {found.answer}. Its {found.quantity} is {_score(found, found.score)} given all"
-        f" {len(found.steps)} parts of the input, and {_score(found, found.score_of_nothing)} given"
-        f" none. Tested parts are {gone}."
+        f"Explained: {found.answer}. Its {found.quantity} is {whole} given all"
+        f" {counted(len(found.steps), 'part')} of the input, and {nothing} given none. Tested parts"
+        f" are {gone}."
     )
     rows = [_row(found, each) for each in found.attributions]
     header = ("Method", "Verdict", "Highest gone", "Lowest gone", "Ranks highest")

@@ -15,6 +15,7 @@ LEAST_SCALE = 0.76
 LARGE_CELL, SMALL_CELL = 34, 20
 MOST_NUMBERED_COLUMNS = 20
 MOST_MARKERS = 60
+LEGEND_ROW = 18.0
 HAIR = 0.01
 NUMBERED_FROM = 0.05
 # Above this share of the accent colour a cell is so dark (light, on a dark page) that its number
@@ -165,7 +166,10 @@ def line_chart(
     level = min(ys) >= -HAIR * max(ys)
     ticks = _ticks(max(ys)) if level else round_ticks([0.0, *ys])
     left = max(46.0, room(ticks))
-    frame = _Frame(min(xs), max(xs), ticks[-1], ticks[0], left=left)
+    legend, lower = _legend_places(left, [line.name for line in series])
+    frame = _Frame(
+        min(xs), max(xs), ticks[-1], ticks[0], left=left, top=58.0 + lower, bottom=210.0 + lower
+    )
     parts = _axes(frame, ticks, x_title, y_title, x_ticks)
     if band:
         edge = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
@@ -178,13 +182,11 @@ def line_chart(
         )
         anchor = "end" if x > frame.right - 30 else "middle"
         parts.append(_text("best", x, frame.top - 5, anchor, kind="tick"))
-    start, gap = _legend_room(frame.left, [line.name for line in series])
-    for k, line in enumerate(series):
+    for k, (line, place) in enumerate(zip(series, legend, strict=True)):
         tips = [f"{line.name}, {x:g}: {y:.4g}" for x, y in line.points]
         parts.append(_line([frame.at(x, y) for x, y in line.points], k, tips))
-        parts.append(_legend(line.name, start, k, gap - 24))
-        start += gap + width(line.name) * FONT * 0.9
-    return _svg(CHART_WIDTH, 250, description, parts, kind="chart")
+        parts.append(_legend(line.name, place, k))
+    return _svg(CHART_WIDTH, 250 + lower, description, parts, kind="chart")
 
 
 def named(tick: float) -> str:
@@ -198,12 +200,26 @@ def room(ticks: Sequence[float]) -> float:
     return max(width(named(tick)) for tick in ticks) * FONT + 10
 
 
-def _legend_room(left: float, names: Sequence[str]) -> tuple[float, float]:
-    """Return where the legend starts and how far its names stand apart, so that all are seen."""
-    words = sum(width(name) * FONT * 0.9 for name in names)
-    if left + words + 48 * len(names) <= CHART_WIDTH + 10:
-        return left, 48
-    return 2, max(30, (CHART_WIDTH - 4 - words) / len(names))
+def _legend_places(
+    left: float, names: Sequence[str]
+) -> tuple[list[tuple[float, float, float]], float]:
+    """Return x, y and the line's length of each name of a legend, and how far it pushes down.
+
+    Names that have no room beside each other stand in rows.
+    """
+    wide = [width(name) * FONT * 0.9 for name in names]
+    start, gap = left, 48.0
+    spare = (CHART_WIDTH - 4 - sum(wide)) / len(names)
+    if left + sum(wide) + gap * len(names) > CHART_WIDTH + 10:
+        start, gap = 2.0, spare if spare >= 30 else gap
+    in_rows = spare < 30
+    places, x, y = [], start, 32.0
+    for each in wide:
+        if in_rows and x > start and x + gap - 18 + each > CHART_WIDTH:
+            x, y = start, y + LEGEND_ROW
+        places.append((x, y, gap - 24))
+        x += gap + each
+    return places, y - 32.0
 
 
 def _axes(
@@ -227,10 +243,11 @@ def _axes(
     return parts
 
 
-def _legend(name: str, x: float, k: int, size: float) -> str:
-    line = f'<line class="line s{k % 4}" x1="{x:.1f}" x2="{x + size:.1f}" y1="32" y2="32"/>'
-    label = _text(name, x + size + 6, 32, "start", kind="tick", extra=CENTRED)
-    return line + _marker(x + size / 2, 32, k, "") + label
+def _legend(name: str, place: tuple[float, float, float], k: int) -> str:
+    x, y, size = place
+    ends = f'x1="{x:.1f}" x2="{x + size:.1f}" y1="{y:.0f}" y2="{y:.0f}"'
+    label = _text(name, x + size + 6, y, "start", kind="tick", extra=CENTRED)
+    return f'<line class="line s{k % 4}" {ends}/>' + _marker(x + size / 2, y, k, "") + label
 
 
 def _line(points: Sequence[tuple[float, float]], k: int, tips: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from unrolled.data.batch import pad
 from unrolled.data.vocab import BOS, EOS, PAD, UNK
 from unrolled.errors import ConfigError, DataError
 from unrolled.explain.gradients import differentiable, twin
+from unrolled.explain.labels import counted
 from unrolled.explain.subject import (
     Array,
     Differentiable,
@@ -24,6 +25,7 @@ from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.runtime.weights import log_softmax
 
 NEVER = (PAD, BOS, UNK)
+MOST_KEYS = 8
 
 
 def reader(model: GeneratorModel) -> Reader:
@@ -44,8 +46,9 @@ def subject(model: GeneratorModel, sequence: Any, target: str | None) -> Subject
 
     Steps are the units before it; they are removed, or read as `<unk>`. Of frames the `target`-th,
     by default the last, is explained as a whole: log p of all its keys, and a frame before it is
-    replaced by silence. Raises DataError for a sequence without a step, ConfigError for a place
-    that has none before it.
+    replaced by silence. The last of a single frame has none before it: explained is the likeliest
+    frame after it. Raises DataError for a sequence without a step, ConfigError for a place that has
+    none before it.
     """
     if model.kind == "frames":
         return _of_frames(model, sequence, target)
@@ -103,12 +106,14 @@ def subject(model: GeneratorModel, sequence: Any, target: str | None) -> Subject
     )
 
 
-def _place(target: str | None, count: int) -> int | None:
+def _place(target: str | None, count: int, unit: str = "unit") -> int | None:
     """Return the index of the unit that is explained, None for what comes next."""
     if target is None:
         return None
     if not target.isdecimal() or not 2 <= int(target) <= count:
-        there = f"a place in the sequence, 2 to {count}" if count > 1 else "none, of a single unit"
+        there = (
+            f"a place in the sequence, 2 to {count}" if count > 1 else f"none, of a single {unit}"
+        )
         raise ConfigError(f"target {target!r}: expected {there}; the first has nothing before it")
     return int(target) - 1
 
@@ -134,12 +139,14 @@ def _numbered(count: int) -> tuple[str, ...]:
 
 def _of_frames(model: GeneratorModel, sequence: Any, target: str | None) -> Subject:
     frames = model.frames(sequence)
-    if len(frames) < 2:
-        raise DataError("a single frame has none before it; expected two frames or more")
-    at = _place(target or str(len(frames)), len(frames))
-    assert at is not None
-    given, wanted = frames[:at], frames[at].astype(np.float64)
+    several = len(frames) > 1
+    at = _place(str(len(frames)) if several and not target else target, len(frames), "frame")
     network, silence = model.network, np.zeros((1, frames.shape[1]), frames.dtype)
+    given = frames[:at]
+    if at is None:
+        wanted, called = _likeliest_frame(model, np.concatenate([silence, frames]))
+    else:
+        wanted, called = frames[at].astype(np.float64), f"frame {at + 1}"
 
     def score(keep: Mask, how: How) -> Array:
         inputs = np.where(keep[:, :, None], given, silence).astype(frames.dtype)
@@ -165,8 +172,8 @@ def _of_frames(model: GeneratorModel, sequence: Any, target: str | None) -> Subj
         return differentiable(module.recurrent, given, baseline, answer, silence)
 
     return Subject(
-        steps=_numbered(at),
-        answer=f"frame {at + 1}",
+        steps=_numbered(len(given)),
+        answer=called,
         quantity="log-probability [nats]",
         removable=False,
         score=score,
@@ -174,6 +181,16 @@ def _of_frames(model: GeneratorModel, sequence: Any, target: str | None) -> Subj
         read=given,
         differentiable=slope,
         before=silence,
-        name=f"{len(frames)} frames",
+        name=counted(len(frames), "frame"),
         series=True,
     )
+
+
+def _likeliest_frame(model: GeneratorModel, read: Array) -> tuple[Array, str]:
+    """Return the likeliest frame [I] after those read, key by key, and what it is called."""
+    logits, _ = model.network.logits(read[None])
+    frame: Array = (logits[0, -1] > 0).astype(np.float64)
+    keys = [str(k + 1) for k in np.flatnonzero(frame)]
+    more = ", …" if len(keys) > MOST_KEYS else ""
+    said = f"keys {', '.join(keys[:MOST_KEYS])}{more}" if keys else "silence"
+    return frame, f"the likeliest frame next, {said}"

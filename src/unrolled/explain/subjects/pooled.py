@@ -8,6 +8,7 @@ import numpy as np
 
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.explain.gradients import differentiable, twin
+from unrolled.explain.labels import counted
 from unrolled.explain.subject import (
     Array,
     Differentiable,
@@ -99,7 +100,7 @@ def subject(model: ClassifierModel | RegressorModel, sequence: Any, target: str 
         read=read,
         differentiable=slope,
         attention=None if weights is None else weights[0],
-        name=f"{len(row)} steps" if model.reads_frames else "",
+        name=counted(len(row), "step") if model.reads_frames else "",
         series=model.reads_frames,
         either_way=not classes,
     )

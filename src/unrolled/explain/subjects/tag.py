@@ -12,6 +12,7 @@ import numpy as np
 from unrolled.data.tagging import TaggerInput
 from unrolled.errors import ConfigError, did_you_mean
 from unrolled.explain.gradients import differentiable, twin
+from unrolled.explain.labels import counted
 from unrolled.explain.subject import Array, Differentiable, How, Mask, Reader, Reading, Subject
 from unrolled.explain.subjects.places import place
 from unrolled.runtime import crf
@@ -85,7 +86,7 @@ def subject(model: TaggerModel, sequence: Any, target: str | None) -> Subject:
         stack=network.recurrent,
         read=read,
         differentiable=slope,
-        name=f"{len(units)} steps" if model.reads_frames else "",
+        name=counted(len(units), "step") if model.reads_frames else "",
         series=model.reads_frames,
     )
 
