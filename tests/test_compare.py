@@ -291,6 +291,8 @@ def test_the_metric_is_the_datas_own(tmp_path):
     chosen = msgspec.structs.replace(options("caption"), tokens="auto")
     it = prepare(TASKS["caption"], str(data), chosen)
     assert it.entry.quality == ("per", False)
+    words = [{**each, "caption": "a b c d"} for each in captioning.attributes()]
+    data = captioning.write_jsonl(tmp_path / "w.jsonl", words)
     assert prepare(TASKS["caption"], str(data), options("caption")).entry.quality[0] == "bleu"
 
 

@@ -18,10 +18,11 @@ from unrolled.explain import curves, labels, page, svg
 from unrolled.explain.figures import (
     alignment_figure,
     attribution_figure,
+    figures_of,
     gates_figure,
     learning_curves_figure,
-    save_explanation,
     save_figure,
+    save_figures,
     states_figure,
     words_figure,
 )
@@ -160,7 +161,7 @@ def test_the_grid_of_words_and_the_gates_are_figures_of_their_own(tmp_path: Path
     assert states.axes[0].get_title() == "The cell state c of layer 1 backward"
     assert [t.get_text() for t in states.axes[0].get_yticklabels()] == ["L0r:3", "L0r:17"]
     assert "blue above 0, orange below" in below(states)
-    files = {path.name for path in save_explanation(found, tmp_path)}
+    files = {path.name for path in save_figures(figures_of(found), tmp_path)}
     names = {f"{name}.{end}" for name in ("words", "states", "gates") for end in ("png", "svg")}
     assert files == names == {path.name for path in tmp_path.iterdir()}
 

@@ -105,7 +105,10 @@ def test_frames_in_shards_are_scaled_by_all_of_them(tmp_path):
     spec = DataSpec(target="y", frames=FramesSpec())
     paths = shard_paths(f"{tmp_path}/*.npz")
     source = Shards("parts", paths, lambda path: read_examples(path, spec))
-    fitted = classify.train(source, ClassifyOptions(**FRAMES), tiny.training(epochs=1), data=spec)
+    training = tiny.training(epochs=1)
+    fitted = classify.train(source, ClassifyOptions(**FRAMES), training, data=spec)
+    assert source.fraction == 0
+    source.fraction, source.seed = training.validation_fraction, training.seed
     kept = np.concatenate([x for k in range(3) for x in source.load(k).inputs]).astype(np.float64)
     assert fitted.weights["frames.mean"] == pytest.approx(kept.mean(axis=0), rel=1e-6)
     assert fitted.weights["frames.scale"] == pytest.approx(kept.std(axis=0), rel=1e-6)

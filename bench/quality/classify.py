@@ -120,7 +120,9 @@ def _with_vectors(prepare: Prepare) -> Prepare:
                 for word in package["words"]
                 if word and " " not in word
             )
-            found.write_text("".join(lines), encoding="utf-8")
+            part = found.with_suffix(".part")
+            part.write_text("".join(lines), encoding="utf-8")
+            part.replace(found)
         return {**prepare(data, work), "vectors": found}
 
     return prepared

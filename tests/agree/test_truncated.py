@@ -40,10 +40,11 @@ def in_order(cell, weights, x, state, steps):
 
 
 def by_rows(cell, parameters, x, h, c, lengths, steps, layers, directions):
-    """The same for a batch: every row, layer and direction by itself; the outputs [T, N, D * H]."""
-    rows = []
+    """The same for a batch: every row, layer and direction by itself; y [T, N, D * H], last h."""
+    rows, lasts = [], []
     for n, length in enumerate(lengths):
         read = x[:length, n]
+        ends = []
         for k in range(layers):
             sides = []
             for d in range(directions):
@@ -54,11 +55,13 @@ def by_rows(cell, parameters, x, h, c, lengths, steps, layers, directions):
                 state = h[place, n][None]
                 if cell == "lstm":
                     state = (state, c[place, n][None])
-                y, _ = in_order(cell, weights, read.flip(0) if d else read, state, steps)
+                y, last = in_order(cell, weights, read.flip(0) if d else read, state, steps)
+                ends.append((last[0] if cell == "lstm" else last)[0])
                 sides.append(y.flip(0) if d else y)
             read = torch.cat(sides, dim=1)
         rows.append(torch.nn.functional.pad(read, (0, 0, 0, x.shape[0] - length)))
-    return torch.stack(rows, dim=1)
+        lasts.append(torch.stack(ends))
+    return torch.stack(rows, dim=1), torch.stack(lasts, dim=1)
 
 
 @pytest.mark.parametrize("ragged", [False, True])
@@ -69,6 +72,7 @@ def test_gradients_are_those_of_pieces(engine, cell, layers, both, ragged):
     layer = layer_of(cell, engine, layers, both)
     directions, lengths = 1 + both, LENGTHS if ragged else [T] * N
     x, weigh = stacks.random(T, N, I), stacks.random(T, N, directions * H)
+    weigh_last = stacks.random(layers * directions, N, H)
     h, c = (stacks.random(layers * directions, N, H) for _ in range(2))
     names, parameters = zip(*layer.named_parameters(), strict=True)
     inputs = [x, h, *([c] if cell == "lstm" else [])]
@@ -77,11 +81,14 @@ def test_gradients_are_those_of_pieces(engine, cell, layers, both, ragged):
 
     hx = (h, c) if cell == "lstm" else h
     y, last = layer(x, hx, lengths=lengths if ragged else None)
-    found = torch.autograd.grad((y * weigh).sum(), [*inputs, *parameters])
-    expected_y = by_rows(
+    last_h = last[0] if cell == "lstm" else last
+    told = (y * weigh).sum() + (last_h * weigh_last).sum()
+    found = torch.autograd.grad(told, [*inputs, *parameters])
+    expected_y, expected_h = by_rows(
         cell, dict(zip(names, parameters, strict=True)), x, h, c, lengths, 3, layers, directions
     )
-    expected = torch.autograd.grad((expected_y * weigh).sum(), [*inputs, *parameters])
+    wanted = (expected_y * weigh).sum() + (expected_h * weigh_last).sum()
+    expected = torch.autograd.grad(wanted, [*inputs, *parameters])
 
     close(y, expected_y, "forward")
     for one, other in zip(found, expected, strict=True):
@@ -91,7 +98,8 @@ def test_gradients_are_those_of_pieces(engine, cell, layers, both, ragged):
     close(y, whole, "forward")
     for one, other in zip(stacks.flat(last), stacks.flat(whole_last), strict=True):
         close(one, other, "forward")
-    untouched = torch.autograd.grad((whole * weigh).sum(), h)[0]
+    whole_h = whole_last[0] if cell == "lstm" else whole_last
+    untouched = torch.autograd.grad((whole * weigh).sum() + (whole_h * weigh_last).sum(), h)[0]
     assert (untouched - found[1]).abs().max() > 1e-3
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
@@ -152,10 +153,9 @@ def divided(
     Without `validation`, a fraction of the distinct inputs is held out.
     """
     if isinstance(examples, FileShards):
-        if validation is not None:
-            return examples, validation
-        examples.fraction, examples.seed = fraction, seed
-        return examples, examples.held_out()
+        examples = copy(examples)
+        examples.fraction, examples.seed = 0.0 if validation is not None else fraction, seed
+        return examples, examples.held_out() if validation is None else validation
     if validation is not None:
         return Whole(examples), validation
     keep, held = split([content_of(x) for x in examples.inputs], fraction, seed)

@@ -243,14 +243,6 @@ def save_figures(figures: Mapping[str, Figure], folder: str | Path) -> list[Path
     return [place for _, place in places]
 
 
-def save_explanation(found: Explanation, folder: str | Path) -> list[Path]:
-    """Write what the explanation has into a folder, each figure as PNG and SVG; return the files.
-
-    Raises `ConfigError` without matplotlib.
-    """
-    return save_figures(figures_of(found), folder)
-
-
 def _draw_signed(figure: Figure, axes: Any, values: Any, label: str) -> float:
     """Draw a heat map of values of either sign and its bar; return the largest size."""
     from matplotlib.colors import LinearSegmentedColormap

@@ -79,7 +79,7 @@ def _forwards(run: LayerFunction, spec: RecurrentSpec, work: Work, steps: int) -
     found: list[LayerResult] = []
     for begin, end, ragged in _pieces(work, steps):
         if begin:
-            h, c = h.detach(), None if c is None else c.detach()
+            h, c = _cut(h, work.ragged, begin), None if c is None else _cut(c, work.ragged, begin)
         found.append(
             run(
                 spec,
@@ -97,6 +97,14 @@ def _forwards(run: LayerFunction, spec: RecurrentSpec, work: Work, steps: int) -
     cells = [each.cells for each in found if each.cells is not None]
     # The last states belong to whoever goes on from them: cut them only between pieces.
     return LayerResult(y, h, c, torch.cat(cells) if cells else None)
+
+
+def _cut(state: Tensor, ragged: Ragged | None, begin: int) -> Tensor:
+    """Detach the state [1, N, H] of rows that go on at `begin`; of others it is the last."""
+    if ragged is None:
+        return state.detach()
+    goes_on = (ragged.lengths > begin).to(state.device)[:, None]
+    return torch.where(goes_on, state.detach(), state)
 
 
 def _pieces(work: Work, steps: int) -> Iterator[tuple[int, int, Ragged | None]]:

@@ -34,6 +34,7 @@ from unrolled.tasks.pooled import Reading, frames_spec, trunk
 from unrolled.tasks.reading import reading
 from unrolled.tasks.tag_data import key_of, read_tagged
 from unrolled.tasks.translate import Pairs
+from unrolled.train.metrics import has_bleu
 
 Vocabularies = Mapping[str, Any]
 TIMED_INPUTS = 64
@@ -91,13 +92,20 @@ def _described(kind: str) -> dict[str, Any]:
 
 
 def _tag_network(options: TagOptions, found: Vocabularies, data: Sequences) -> NetworkSpec:
-    sizes = {role: len(each) for role, each in found.items()}
-    return tag.network_spec(options, sizes, options.embedding_size, len(data.features))
+    sizes = {role: len(each) for role, each in found.items() if role != "width"}
+    return tag.network_spec(options, sizes, _width(options, found), len(data.features))
+
+
+def _width(options: Any, found: Vocabularies) -> int:
+    """Return how wide the embeddings are: as the vectors that they begin from, or as asked."""
+    width: int = found.get("width", options.embedding_size)
+    return width
 
 
 def _trunk(options: PooledOptions, found: Vocabularies, data: Examples) -> dict[str, Any]:
     frames = msgspec.structs.replace(frames_spec(options), features=data.features)
-    return trunk(options, Reading(DataSpec(frames=frames), found.get("source")))
+    wide = msgspec.structs.replace(options, embedding_size=_width(options, found))
+    return trunk(wide, Reading(DataSpec(frames=frames), found.get("source")))
 
 
 def _classify_network(options: Any, found: Vocabularies, data: Examples) -> NetworkSpec:
@@ -118,9 +126,9 @@ def _caption_network(options: CaptionOptions, found: Vocabularies, data: Describ
 
 
 def _caption_quality(data: Described, options: CaptionOptions) -> TaskEntry:
-    """Return the row for texts of characters, which have no BLEU, or for those of words."""
+    """Return the row for texts that have no BLEU, of characters or short ones, or for others."""
     written = [text for found in data.captions for text in found]
-    if resolve_tokens(options.tokens, suggest_tokens(written)) == "char":
+    if resolve_tokens(options.tokens, suggest_tokens(written)) == "char" or not has_bleu(written):
         return replace(CAPTION, quality=("per", False))
     return CAPTION
 

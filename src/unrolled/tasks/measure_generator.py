@@ -46,8 +46,8 @@ def frame_metrics(model: GeneratorModel, corpus: Corpus) -> dict[str, Any]:
 
     `nats` counts every frame, the first from silence; `nats_after_first` all but the first of each
     sequence, as Bai et al. 2018 count, where there are others. Both are means over frames;
-    `nats_by_sequence` is the mean
-    over sequences of each one's own mean, to which a short one adds as much as a long one.
+    `nats_by_sequence` is the mean over sequences of each one's own mean, to which a short one adds
+    as much as a long one.
     """
     losses = [frame_losses(model.network, model.frames(each)) for each in corpus.sequences]
     later = np.concatenate([each[1:] for each in losses])

@@ -105,7 +105,7 @@ def sources(
 
 
 def each(source: Source) -> Iterator[Examples]:
-    """Yield the shards one after the other; DataError where one has no examples, or other ones."""
+    """Yield the shards one after the other; DataError where one has other features."""
     features: tuple[str, ...] | None = None
     for k in range(len(source)):
         examples = source.load(k)
@@ -141,7 +141,7 @@ def frame_moments(source: Source) -> Moments:
 
 def read_as(source: Source, data: DataSpec, options: PooledOptions, run: Run) -> Reading:
     """Fix the reading of the data, and the vocabulary of texts."""
-    first = source.load(0)
+    first = next((part for part in each(source) if len(part)), source.load(0))
     if first.features:
         if options.vectors:
             raise ConfigError(f"vectors: {first.name} holds numbers; vectors are of words")

@@ -90,7 +90,8 @@ def train(
     frames = None if reading.vocabulary is not None else frame_moments(source)
 
     def encode(found: Examples) -> NDArray[Any]:
-        values = (np.stack(list(found.targets)) - moments.mean) / moments.scale
+        targets = np.reshape(list(found.targets), (len(found), len(moments.mean)))
+        values = (targets - moments.mean) / moments.scale
         return values.astype(np.float32)
 
     def prepare(model: Any) -> None:

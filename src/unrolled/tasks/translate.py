@@ -127,7 +127,8 @@ def make_plan(
 
     Raises ConfigError where BPE is asked for shards, since it reads all texts at once.
     """
-    data = _data_spec(source.load(0), options)
+    first = next((part for part in parts(source) if len(part)), source.load(0))
+    data = _data_spec(first, options)
     if len(source) > 1 and "bpe" in (data.source_vocabulary.tokens, data.target_vocabulary.tokens):
         raise ConfigError("tokens 'bpe' reads all texts at once; give 'word' or 'char' for shards")
     reads = (text for part in parts(source) for text in part.sources)

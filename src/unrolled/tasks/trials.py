@@ -90,7 +90,15 @@ def prepare(
 
 
 def run_trial(bench: Bench, name: str, options: Any, training: TrainSpec) -> Trial:
-    """Train once, watched, and measure quality, size, speed and memory."""
+    """Train once, watched, and measure quality, size, speed and memory.
+
+    Raises ConfigError where gradients are truncated: memory is measured through whole sequences.
+    """
+    if training.truncate:
+        raise ConfigError(
+            f"truncate is {training.truncate}; what is tried is measured by how far back gradients "
+            "reach through whole sequences, and that needs truncate 0"
+        )
     records: list[dict[str, Any]] = []
     run = Run(watch=records.append, notify=lambda text: None)
     fitted = bench.entry.train(bench.train, options, training, run=run)
@@ -126,7 +134,8 @@ def _memory(record: Mapping[str, Any]) -> tuple[int | None, int]:
 def learned(bench: Bench, options: Any, training: TrainSpec) -> Any:
     """Return what the training data decides of a network: the task's own, or its vocabularies.
 
-    These are what a run of one step, of the least network, finds.
+    These are what a run of one step, of the least network, finds; with vectors of words also
+    their `width`.
     """
     if bench.entry.learned is not None:
         return bench.entry.learned(bench.train, options, training)
@@ -134,7 +143,10 @@ def learned(bench: Bench, options: Any, training: TrainSpec) -> Any:
     tiny = msgspec.structs.replace(options, hidden_size=1, embedding_size=1, **small)
     one_step = msgspec.structs.replace(training, epochs=1, max_minutes=1e-9, validation_limit=1)
     run = Run(notify=lambda text: None)
-    return bench.entry.train(bench.train, tiny, one_step, run=run).vocabularies
+    fitted = bench.entry.train(bench.train, tiny, one_step, run=run)
+    network: Any = fitted.config.network
+    width = {"width": network.embedding_size} if getattr(options, "vectors", "") else {}
+    return {**fitted.vocabularies, **width}
 
 
 def count_parameters(network: NetworkSpec) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,15 +24,15 @@ def with_vectors(
     Words that only the file has fill what places `spec.max_size` leaves. Tells how many words of
     the data have a vector; DataError where none has.
     """
-    every = list(words)
-    vocabulary = Vocabulary.of_words(every, spec)
+    counts = Counter(words)
+    vocabulary = Vocabulary.of_words(counts.elements(), spec)
     known = vocabulary.units[len(SPECIALS) :]
     room = max(0, spec.max_size - len(vocabulary))
     vectors = read_vectors(path, known, further=room)
     covered = sum(vectors.of_word(word) is not None for word in known)
     if not covered:
         raise DataError(f"{path}: holds none of the {len(known)} words of the data")
-    vocabulary = Vocabulary.of_words(every, spec, further=vectors.of)
+    vocabulary = Vocabulary.of_words(counts.elements(), spec, further=vectors.of)
     run.notify(
         f"{path}: {vectors.count} vectors of width {vectors.size}; {covered} of "
         f"{len(known)} words of the data have one ({100 * covered / len(known):.1f} %), "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,23 +44,27 @@ def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dic
     """Corpus BLEU (Papineni et al. 2002) by sacrebleu on detokenised text, 0 to 100.
 
     The signature tells tokenisation and version, without which BLEU means little (Post 2018).
-    Empty where every text has fewer than four words: BLEU counts runs of four, and would be 0
-    also for answers that are all right.
+    Empty where no reference has four words: BLEU counts runs of four, and would be 0 also for
+    answers that are all right.
     """
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError:
         raise ConfigError("BLEU needs the package: pip install 'unrolled[text]'") from None
+    if not has_bleu(text for options in references for text in options):
+        return {}
     most = max(len(options) for options in references)
     streams: list[Any] = [
         [options[k] if k < len(options) else None for options in references] for k in range(most)
     ]
     metric = BLEU()
     score = metric.corpus_score(list(predictions), streams)
-    longest = max(len(text.split()) for options in references for text in options)
-    if score.totals[3] == 0 and longest < 4:
-        return {}
     return {"bleu": float(score.score), "bleu_signature": str(metric.get_signature())}
+
+
+def has_bleu(references: Iterable[str]) -> bool:
+    """Tell whether a reference is as long as the runs of four words that BLEU counts."""
+    return any(len(text.split()) >= 4 for text in references)
 
 
 def class_metrics(
