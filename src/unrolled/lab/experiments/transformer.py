@@ -26,7 +26,7 @@ from unrolled.lab.experiment import Experiment, Plot, Results, Verdict
 from unrolled.lab.text import CharacterModel, bits, corpus
 from unrolled.lab.training import fit, size, width
 
-STEPS_READ = 200
+STEPS_READ = 100
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def run(seed: int, settings: Settings) -> list[dict[str, Any]]:
 def _train(seed: int, model: Any, text: Any, steps: int) -> float:
     random = torch.Generator().manual_seed(seed)
     start = time.process_time()
-    fit(model.parameters(), lambda: model.loss(text.batch(16, 100, random)), steps, lr=2e-3)
+    fit(model.parameters(), lambda: model.loss(text.batch(16, STEPS_READ, random)), steps, lr=2e-3)
     return time.process_time() - start
 
 
