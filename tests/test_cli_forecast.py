@@ -308,6 +308,26 @@ def test_cross_validate_trains_for_each_origin_where_asked(run: Command, root: P
     assert (none.code, "to train for each origin give 1 or more" in none.err) == (2, True)
 
 
+def test_a_series_too_short_for_the_first_origins_joins_the_later_ones() -> None:
+    data = forecasting.frame(steps=40)
+    data = {name: values[:40] + values[40:46] for name, values in data.items()}
+    choices = {**forecasting.FAST, "epochs": 1, "horizon": 2}
+    forecaster = Forecaster(**choices, output="normal", static="unique_id")
+    with pytest.warns(UserWarning, match="1 of 2 series are too short to learn from"):
+        found = forecaster.cross_validate(data, windows=4, refit=True)
+    said = list(zip(found["unique_id"], found["cutoff"], found["ds"], strict=True))
+    first = [row for row in said if row[1] == data["ds"][31]]
+    assert [row[0] for row in first] == ["a", "a"]
+    ends = {"a": 40, "b": 6}
+    assert said[-4:] == [
+        (name, data["ds"][ends[name] - 3], data["ds"][ends[name] - k])
+        for name in "ab"
+        for k in (2, 1)
+    ]
+    assert found["unique_id"].count("b") == 4
+    assert found["y"][-2:] == data["y"][-2:]
+
+
 def test_cross_validate_is_for_forecasters(run: Command) -> None:
     data = tiny.write_reviews(Path("reviews.csv"))
     assert run("train", "classify", data, "--out", "reviews", *tiny.FLAGS, "--quiet").code == 0
