@@ -48,6 +48,8 @@ class Tagger(Estimator):
     ) -> Self:
         """Train on sentences or frames and their tags.
 
+        Lists of tags beside a data frame with a row a step are in the order in which its sequences
+        begin, and the tags of one in the order of `time`.
         `intents` are the labels of whole sentences, where the parameter `intent` is set.
         `validation` is (X, y) or (X, y, intents), used instead of a share held out. Raises
         DataError for a sequence that is empty or has not as many tags as steps.
@@ -56,9 +58,9 @@ class Tagger(Estimator):
         given = self._sequences(X, y, intents, "the training data")
         held = None
         if validation is not None:
-            parts = (*validation, None)[:3]
+            X, y, intents = (*validation, None)[:3]
             names = given.features or None
-            held = self._sequences(*parts, "the validation data", features=names)
+            held = self._sequences(X, y, intents, "the validation data", features=names)
         self.artifact_ = train(given, options, training, validation=held, run=run)
         self.model_ = TaggerModel.from_artifact(self.artifact_)
         self.tags_ = np.array(self.model_.tags)
