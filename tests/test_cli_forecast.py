@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import polars
@@ -308,6 +309,26 @@ def test_cross_validate_trains_for_each_origin_where_asked(run: Command, root: P
     assert (none.code, "to train for each origin give 1 or more" in none.err) == (2, True)
 
 
+def test_a_series_too_short_for_the_first_origins_joins_the_later_ones() -> None:
+    data = forecasting.frame(steps=40)
+    data = {name: values[:40] + values[40:46] for name, values in data.items()}
+    choices = {**forecasting.FAST, "epochs": 1, "horizon": 2}
+    forecaster = Forecaster(**choices, output="normal", static="unique_id")
+    with pytest.warns(UserWarning, match="1 of 2 series are too short to learn from"):
+        found = forecaster.cross_validate(data, windows=4, refit=True)
+    said = list(zip(found["unique_id"], found["cutoff"], found["ds"], strict=True))
+    first = [row for row in said if row[1] == data["ds"][31]]
+    assert [row[0] for row in first] == ["a", "a"]
+    ends = {"a": 40, "b": 6}
+    assert said[-4:] == [
+        (name, data["ds"][ends[name] - 3], data["ds"][ends[name] - k])
+        for name in "ab"
+        for k in (2, 1)
+    ]
+    assert found["unique_id"].count("b") == 4
+    assert found["y"][-2:] == data["y"][-2:]
+
+
 def test_cross_validate_is_for_forecasters(run: Command) -> None:
     data = tiny.write_reviews(Path("reviews.csv"))
     assert run("train", "classify", data, "--out", "reviews", *tiny.FLAGS, "--quiet").code == 0
@@ -334,9 +355,37 @@ def test_forecasts_are_written_to_files_of_every_kind(run: Command, root: Path) 
     )
     run("cross-validate", root / "long", "long.parquet", "--windows", "2", "--out", "cv.parquet")
     assert polars.read_parquet("cv.parquet")["cutoff"].n_unique() == 2
-    wrong = run(*asked, "--out", "said.xlsx")
-    assert wrong.code == 2
-    assert "expected a file that ends in .csv, .tsv, .jsonl, .parquet" in wrong.err
+
+
+def test_missing_truths_are_null_in_parquet(run: Command, root: Path) -> None:
+    data = forecasting.frame()
+    data["y"][57] = float("nan")
+    forecasting.write(Path("holes.csv"), data)
+    said = run("cross-validate", root / "long", "holes.csv", "--out", "cv.parquet")
+    assert said.code == 0
+    found = polars.read_parquet("cv.parquet")
+    assert found["y"].is_null().to_list() == [k == 1 for k in range(8)]
+    assert found["y"].is_nan().any() is False
+    assert found["y_hat"].null_count() == 0
+
+
+@pytest.mark.parametrize(
+    "verb", [("predict",), ("cross-validate",), ("cross-validate", "--refit")], ids=" ".join
+)
+def test_where_forecasts_go_is_checked_before_any_work(
+    run: Command, root: Path, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    """The data are not there either: what is wrong with the file to write is told first."""
+    asked = (*verb, root / "long", "none.csv", "--out")
+    assert run.error(*asked, "said.xlsx") == (
+        "--out said.xlsx: expected a file that ends in .csv, .tsv, .jsonl, .parquet"
+    )
+    assert run.error(*asked, "none/said.csv") == "--out none/said.csv: there is no folder none"
+    monkeypatch.setitem(sys.modules, "polars", None)
+    assert run.error(*asked, "said.parquet") == (
+        "writing Parquet needs polars: pip install 'unrolled[train]'"
+    )
+    assert "none.csv" in run.error(*asked, "said.csv")
 
 
 def test_drawn_paths_are_seeded(run: Command) -> None:

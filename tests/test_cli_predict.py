@@ -128,6 +128,9 @@ def test_long_texts_are_cut_and_said_in_prediction(run: Command, models: Path) -
         "column 'text'\n"
     )
     assert run("predict", models / "labels", "-", "--quiet", stdin=texts).err == ""
+    Path("other.csv").write_text("id,review\n1,good film\n2," + "good " * 500 + "\n")
+    said = run("predict", models / "labels", "other.csv", "--source", "review")
+    assert said.err.endswith("the first is other.csv, row 3, column 'review'\n")
 
 
 @pytest.mark.parametrize(

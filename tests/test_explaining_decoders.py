@@ -7,6 +7,9 @@ import pytest
 import torch
 
 import captioning
+import tiny
+import unrolled
+from test_torch_free import BLOCK
 from tolerances import close
 from unrolled.data.captions import Described
 from unrolled.data.vocab import BOS, EOS, UNK
@@ -16,8 +19,8 @@ from unrolled.explain.subjects import stack_of
 from unrolled.explain.subjects.writing import recalled, written
 from unrolled.nn.build import build
 from unrolled.runtime.captioner import CaptionerNetwork
-from unrolled.runtime.model import from_artifact
 from unrolled.tasks import caption
+from unrolled.tasks.base import Run
 
 SPECS = captioning.specs()
 IDS = np.array([BOS, 5, 7, 4, 6])
@@ -115,10 +118,18 @@ def test_the_memory_of_what_writes_is_the_jacobian_of_autograd(name: str) -> Non
 
 
 @pytest.fixture(scope="module")
-def model():
+def folder(tmp_path_factory):
     values, texts = captioning.regions(60)
     things = Described("things", "regions", values, [[text] for text in texts])
-    return from_artifact(caption.train(things, captioning.options(), captioning.training(epochs=8)))
+    folder = tmp_path_factory.mktemp("captioner") / "model"
+    run = Run(folder)
+    caption.train(things, captioning.options(), captioning.training(epochs=8), run=run)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return unrolled.load(folder)
 
 
 def regions(*colours: int) -> np.ndarray:
@@ -138,6 +149,23 @@ def test_a_captioner_shows_the_states_and_memory_of_its_decoder(model) -> None:
     last = model.explain(thing, "memory,states", target=2)
     assert last.wrote == found.wrote[:2]
     assert len(last.memory.norms) == len(last.states[0].heat[0]) == 2
+
+
+def test_without_torch_the_memory_of_a_captioner_names_the_extra(folder) -> None:
+    code = """
+import numpy, unrolled
+from unrolled.errors import ConfigError
+from unrolled.explain.remembering import memory
+try:
+    memory(unrolled.load(sys.argv[1]), numpy.eye(3, dtype="float32"))
+except ConfigError as error:
+    print(error)
+"""
+    found = tiny.python(BLOCK + code, folder)
+    assert found.stderr == ""
+    assert found.stdout == (
+        "the memory of a model needs the package torch: pip install 'unrolled[train]'\n"
+    )
 
 
 def test_what_a_hidden_word_costs_is_beside_the_memory(model) -> None:

@@ -256,3 +256,46 @@ def test_the_estimator_reads_frames_from_a_data_frame(kind):
     assert tagger.predict(untagged) == expected.predict(inputs)
     with pytest.raises(DataError, match="no column 'a'; the columns are: id, time, b"):
         tagger.predict(untagged.drop("a"))
+
+
+def test_tags_beside_a_data_frame_of_frames_keep_its_columns():
+    given = table()
+    order = given["id"].unique(maintain_order=True).to_list()
+    tags = [TAGS[int(name[1:])] for name in order]
+    tagger = Tagger(**{**LEARN, "epochs": 2})
+    expected = tagger.fit(given).predict_proba(given)[3]
+    bare = given.drop("y")
+    for frame in (bare, given):
+        tagger.fit(frame, tags, validation=(bare.select("b", "a", "time", "id"), tags))
+        assert tagger.model_.tagging.features == ("a", "b")
+    assert tagger.fit(bare, tags).predict_proba(bare)[3] == pytest.approx(expected)
+    assert tagger.score(bare, tags) == tagger.score(given)
+    renamed = bare.rename({"a": "left", "b": "right"})
+    assert tagger.fit(renamed, tags).model_.tagging.features == ("left", "right")
+    assert tagger.predict_proba(renamed)[3] == pytest.approx(expected)
+    tags[1] = tags[1][:-1]
+    with pytest.raises(DataError, match=r"the training data, row \d+: \d tags for \d words"):
+        tagger.fit(bare, tags)
+
+
+def test_intents_beside_a_data_frame_of_frames():
+    given = table()
+    order = given["id"].unique(maintain_order=True).to_list()
+    tags = [TAGS[int(name[1:])] for name in order]
+    goals = [each[-1] for each in tags]
+    goal = polars.col("id").replace_strict(order, goals).alias("goal")
+    choices = {**LEARN, "epochs": 1, "intent": "goal"}
+    whole = given.with_columns(goal)
+    expected = Tagger(**choices).fit(whole).predict_intent(given)
+    for frame, y, intents in (
+        (whole.drop("y"), tags, None), (given, tags, goals), (given, None, goals),
+    ):  # fmt: skip
+        assert Tagger(**choices).fit(frame, y, intents=intents).predict_intent(given) == expected
+
+
+def test_only_the_usual_column_of_times_may_be_left_out():
+    given = table().sort("id", "time").drop("time")
+    tagger = Tagger(**{**LEARN, "epochs": 1}).fit(given)
+    assert tagger.model_.tagging.features == ("a", "b")
+    with pytest.raises(DataError, match="no column 'when'; the columns are: id, a, b, y"):
+        Tagger(time="when").fit(given)

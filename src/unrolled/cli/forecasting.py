@@ -89,6 +89,7 @@ def predict(
     """Write the forecasts of every series of `data`, as JSON lines or as a table; see `write`."""
     from unrolled.data.read import read_table
 
+    check_out(out)
     panel = read(model, data, kind, quiet=quiet)
     later = None if future is None else read_table(future)
     columns = model.answer(panel, level=level, horizon=horizon, future=later, seed=seed)
@@ -105,19 +106,37 @@ def write(
 ) -> None:
     """Write columns to stdout in the format of `data` (of Parquet: CSV), or to `out` by its ending.
 
-    Raises ConfigError for an ending that is not of a table, DataError where Parquet lacks polars.
+    Raises as `check_out`, which belongs before the work.
     """
     from unrolled.data.source import format_of
 
+    shape = check_out(out)
     if out is None:
-        shape = "jsonl" if as_json else format_of(data, kind)
-        sys.stdout.write(_text(columns, shape))
+        sys.stdout.write(_text(columns, "jsonl" if as_json else format_of(data, kind)))
         return
+    content = _parquet(columns) if shape == "parquet" else _text(columns, shape).encode()
+    out.write_bytes(content)
+
+
+def check_out(out: Path | None) -> str:
+    """Return the format of the file to write by its ending, "" where there is none to write.
+
+    Raises ConfigError for an ending that is not of a table and for a folder that is not there,
+    DataError where Parquet lacks polars.
+    """
+    if out is None:
+        return ""
     shape = ENDINGS.get(out.suffix.lower(), "")
     if not shape:
         raise ConfigError(f"--out {out}: expected a file that ends in {', '.join(ENDINGS)}")
-    content = _parquet(columns) if shape == "parquet" else _text(columns, shape).encode()
-    out.write_bytes(content)
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}")
+    if shape == "parquet":
+        try:
+            import polars  # noqa: F401
+        except ImportError:
+            raise DataError("writing Parquet needs polars: pip install 'unrolled[train]'") from None
+    return shape
 
 
 def _text(columns: dict[str, list[Any]], shape: str) -> str:
@@ -135,12 +154,11 @@ def _text(columns: dict[str, list[Any]], shape: str) -> str:
 
 
 def _parquet(columns: dict[str, list[Any]]) -> bytes:
-    try:
-        import polars
-    except ImportError:
-        raise DataError("writing Parquet needs polars: pip install 'unrolled[train]'") from None
+    import polars
+
     stream = io.BytesIO()
-    polars.DataFrame(columns, nan_to_null=True).write_parquet(stream)
+    found = polars.DataFrame(columns).with_columns(polars.col(polars.Float64).fill_nan(None))
+    found.write_parquet(stream)
     return stream.getvalue()
 
 

@@ -52,13 +52,14 @@ def predict(
     header: list[str] = []
     for path in shard_paths(data) or [data]:
         examples, shape = _read(path, kind, spec)
-        header = _answer(model, examples, shape, column, header, as_json=as_json, quiet=quiet)
+        header = _answer(model, examples, shape, spec, column, header, as_json=as_json, quiet=quiet)
 
 
 def _answer(
     model: ClassifierModel | RegressorModel,
     examples: Examples,
     shape: str,
+    spec: DataSpec,
     column: str,
     header: list[str],
     *,
@@ -66,7 +67,6 @@ def _answer(
     quiet: bool,
 ) -> list[str]:
     """Write the answers to one file; return the header, which is written where there was none."""
-    spec = model.config.data
     answers, truncated = _answers(model, examples)
     if truncated:
         what = "sequences" if model.reads_frames else "texts"

@@ -62,6 +62,7 @@ def command(
             f"{model}: cross-validate is for forecasters, this model is of task "
             f"{loaded.config.task!r}; unrolled evaluate measures it"
         )
+    forecasting.check_out(out)
     panel = forecasting.read(loaded, data, kind, quiet=quiet)
     if refit:
         from unrolled.tasks.base import Run

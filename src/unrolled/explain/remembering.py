@@ -110,8 +110,10 @@ def memory_of(subject: Subject, how: How, *, seed: int = 0) -> Memory:
     """Return the memory curve of the stack on this input, and the answer's own beside it.
 
     Of a stack that reads what it wrote the steps are the units read, by every way in which they
-    reach the last state; one that is gone is read as a unit that says nothing.
+    reach the last state; one that is gone is read as a unit that says nothing. Raises ConfigError
+    without torch.
     """
+    need_torch("the memory of a model")
     assert subject.stack is not None
     if subject.recalled is not None:
         steps, norms, errors, found = _of_writing(subject.stack.spec, subject.recalled(), seed)

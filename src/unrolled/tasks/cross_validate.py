@@ -52,8 +52,11 @@ def refitted(
         told = replace(panel, series=tuple(heads), notices=())
         fitted = train(told, options, training, run=replace(run, out=None))
         model = ForecastModel.from_artifact(fitted)
-        said = model.forecast(model.ready(panel, horizon), places, seed=seed)
-        rows = model.columns_of(panel, places, said, horizon, level, truth=True)
+        # A series that has no step before its origin was not learned; its categories may be new.
+        there = replace(panel, series=tuple(panel.series[k] for k, _ in places))
+        renumbered = [(k, origin) for k, (_, origin) in enumerate(places)]
+        said = model.forecast(model.ready(there, horizon), renumbered, seed=seed)
+        rows = model.columns_of(there, renumbered, said, horizon, level, truth=True)
         for name, values in rows.items():
             found.setdefault(name, []).extend(values)
     return found

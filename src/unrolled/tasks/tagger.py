@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from unrolled.data.read import read_frame
 from unrolled.data.sequences import Sequences, check_alike, from_frames, units
 from unrolled.data.table import Table
 from unrolled.errors import DataError
+from unrolled.options import TagOptions
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.tasks.base import Estimator, Run
 from unrolled.tasks.evaluate import evaluate_tagger
@@ -46,6 +48,8 @@ class Tagger(Estimator):
     ) -> Self:
         """Train on sentences or frames and their tags.
 
+        Lists of tags beside a data frame with a row a step are in the order in which its sequences
+        begin, and the tags of one in the order of `time`.
         `intents` are the labels of whole sentences, where the parameter `intent` is set.
         `validation` is (X, y) or (X, y, intents), used instead of a share held out. Raises
         DataError for a sequence that is empty or has not as many tags as steps.
@@ -54,8 +58,9 @@ class Tagger(Estimator):
         given = self._sequences(X, y, intents, "the training data")
         held = None
         if validation is not None:
-            parts = (*validation, None)[:3]
-            held = self._sequences(parts[0], parts[1], parts[2], "the validation data")
+            X, y, intents = (*validation, None)[:3]
+            names = given.features or None
+            held = self._sequences(X, y, intents, "the validation data", features=names)
         self.artifact_ = train(given, options, training, validation=held, run=run)
         self.model_ = TaggerModel.from_artifact(self.artifact_)
         self.tags_ = np.array(self.model_.tags)
@@ -83,7 +88,8 @@ class Tagger(Estimator):
     def score(self, X: Values, y: Values | None = None) -> float:
         """Return the share of steps whose tag is right."""
         self._fitted()
-        found = self._sequences(X, y, None, "the data", scored=True)
+        names = self.model_.tagging.features or None
+        found = self._sequences(X, y, None, "the data", scored=True, features=names)
         return float(evaluate_tagger(self.model_, found)["accuracy"])
 
     def _sequences(
@@ -94,26 +100,27 @@ class Tagger(Estimator):
         name: str,
         *,
         scored: bool = False,
+        features: Sequence[str] | None = None,
     ) -> Sequences:
-        if y is None and (found := self._framed(X, name, tagged=True, scored=scored)):
-            return found
-        column = self._params["column"]
-        tags_column = "tags" if column == "auto" else column
-        inputs = self._inputs(X, name)
-        if y is None and not hasattr(type(X), "columns"):
-            raise DataError(f"{name}: y is missing; give it, or a data frame that holds both")
-        tags = self._column(X if y is None else y, tags_column, name)
-        if len(inputs) != len(tags):
-            raise DataError(f"{name}: {len(inputs)} sequences but {len(tags)} lists of tags")
-        check_alike(inputs, tags, lambda i: f"{name}, row {i + 1}")
-        labels: list[str] = []
-        key = self._params["intent"]
-        if key and not scored:
-            labels = self._intents(X, intents, key, name, len(inputs))
-        features: tuple[str, ...] = ()
-        if inputs and isinstance(inputs[0], np.ndarray):
-            features = tuple(str(k) for k in range(inputs[0].shape[1]))
-        return Sequences(name, inputs, tags, labels, features=features)
+        """Return sequences with their tags; of a frame with a row a step `features` are read."""
+        key = "" if scored else self._params["intent"]
+        read = key if intents is None else ""
+        found = self._framed(X, name, tagged=y is None, intent=read, features=features)
+        framed = found is not None
+        if found is None:
+            found = self._listed(X, name)
+        if y is not None or not framed:
+            if y is None and not hasattr(type(X), "columns"):
+                raise DataError(f"{name}: y is missing; give it, or a data frame that holds both")
+            column = self._params["column"]
+            tags = self._column(X if y is None else y, "tags" if column == "auto" else column, name)
+            if len(found) != len(tags):
+                raise DataError(f"{name}: {len(found)} sequences but {len(tags)} lists of tags")
+            check_alike(found.inputs, tags, found.where)
+            found = replace(found, tags=tags)
+        if key and not (framed and read):
+            found = replace(found, intents=self._intents(X, intents, key, name, len(found)))
+        return found
 
     def _intents(
         self, X: Values, intents: Sequence[str] | None, key: str, name: str, count: int
@@ -132,31 +139,50 @@ class Tagger(Estimator):
     def _inputs(self, X: Values | str, name: str) -> list[Any]:
         if isinstance(X, str):
             return [X.split()]
-        if found := self._framed(X, name, tagged=False):
-            return list(found.inputs)
+        found = self._framed(X, name, features=self.model_.tagging.features or None)
+        return list((self._listed(X, name) if found is None else found).inputs)
+
+    def _listed(self, X: Values, name: str) -> Sequences:
+        """Return sentences of a list or of a data frame's column, or the frames of a list."""
         if not hasattr(type(X), "columns"):
             X = list(X)
             if X and isinstance(X[0], np.ndarray) and X[0].dtype.kind in "fiu":
-                return [_frames(each, f"{name}, row {i}") for i, each in enumerate(X, start=1)]
-        return self._column(X, self._params["words"], name)
+                inputs = [_frames(each, f"{name}, row {i}") for i, each in enumerate(X, start=1)]
+                features = tuple(str(k) for k in range(inputs[0].shape[1]))
+                return Sequences(name, inputs, features=features)
+        return Sequences(name, self._column(X, self._params["words"], name))
 
-    def _framed(self, X: Any, name: str, *, tagged: bool, scored: bool = False) -> Sequences | None:
+    def _framed(
+        self,
+        X: Any,
+        name: str,
+        *,
+        tagged: bool = False,
+        intent: str = "",
+        features: Sequence[str] | None = None,
+    ) -> Sequences | None:
         """Return the frames of a data frame that has a row a step; None for anything else."""
         params = self._params
         if not hasattr(type(X), "columns") or params["words"] in X.columns:
             return None
         if params["sequence"] not in X.columns:
             return None
-        model: TaggerModel | None = getattr(self, "model_", None)
-        learned = model.tagging.features if model and (scored or not tagged) else None
-        column = "y" if params["column"] == "auto" else params["column"]
+        label = "y" if params["column"] == "auto" else params["column"]
+        time = params["time"]
+        unordered = time == TagOptions().time and time not in X.columns
+        table = read_frame(X, name=name)
+        if features is None:
+            # An answer that is given apart is no feature, though the frame holds it too.
+            apart = {"" if tagged else label, params["intent"] if not intent else ""}
+            columns = {key: each for key, each in table.columns.items() if key not in apart - {""}}
+            table = replace(table, columns=columns)
         frames = frames_of_table(
-            read_frame(X, name=name),
-            label=column if tagged else None,
-            intent=params["intent"] if tagged and not scored else "",
+            table,
+            label=label if tagged else None,
+            intent=intent,
             sequence=params["sequence"],
-            time=params["time"] if params["time"] in X.columns else "",
-            features=learned,
+            time="" if unordered else time,
+            features=features,
         )
         return from_frames(frames, name)
 
