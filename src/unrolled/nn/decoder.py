@@ -100,24 +100,12 @@ def stepwise(
     h: States,
     c: States | None,
     memory: Memory,
-) -> Tensor:
-    """Readouts [N, T, R] one step after the other, for every kind of attention and feeding.
-
-    `next_embedding(t, r_{t-1})` gives e(y_{t-1}) [N, E], from the true token or from the one that
-    the readout before it (None at t = 0) speaks for.
-    """
-    return through(decoder, next_embedding, steps, h, c, memory)[0]
-
-
-def through(
-    decoder: Decoder,
-    next_embedding: Callable[[int, Tensor | None], Tensor],
-    steps: int,
-    h: States,
-    c: States | None,
-    memory: Memory,
 ) -> tuple[Tensor, States]:
-    """As `stepwise`, and h of every layer after the last step."""
+    """Readouts [N, T, R] one step after the other, and h of every layer after the last.
+
+    Every kind of attention and feeding. `next_embedding(t, r_{t-1})` gives e(y_{t-1}) [N, E], from
+    the true token or from the one that the readout before it (None at t = 0) speaks for.
+    """
     spec, attention = decoder.spec, decoder.attention
     layers = layer_weights(decoder)
     masks = _state_masks(decoder, h)

@@ -115,7 +115,7 @@ class Writer(nn.Module):
             embedded = torch.cat([embedded, every], dim=-1)
         if stepwise or self.spec.input_feeding or (limit and parts.additive):
             steps = embedded.unbind(1)
-            return decoding.stepwise(parts, lambda t, _: steps[t], len(steps), h, c, memory)
+            return decoding.stepwise(parts, lambda t, _: steps[t], len(steps), h, c, memory)[0]
         if decoding.is_parallel(parts):
             return decoding.parallel(parts, embedded, h, c, memory)
         return decoding.additive(parts, embedded, h, c, memory)
@@ -142,7 +142,7 @@ class Writer(nn.Module):
             embedded: Tensor = self.target_embedding(token)
             return embedded if fed is None else torch.cat([embedded, fed], dim=-1)
 
-        return decoding.stepwise(parts, next_embedding, len(tokens), h, c, memory)
+        return decoding.stepwise(parts, next_embedding, len(tokens), h, c, memory)[0]
 
     def _limit(self, steps: int) -> int:
         """Return how far gradients go back through the decoder's state, 0 for all `steps`."""

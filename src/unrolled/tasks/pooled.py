@@ -15,7 +15,7 @@ from unrolled.config import DataSpec, FramesSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import Batch, pad
 from unrolled.data.examples import Examples
 from unrolled.data.moments import Moments
-from unrolled.data.shards import Shards, Source, Whole, content_of, divided
+from unrolled.data.shards import Shards, Source, Whole, content_of, divided, first_of
 from unrolled.data.tagging import pad_frames
 from unrolled.data.vectors import Vectors
 from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
@@ -141,7 +141,7 @@ def frame_moments(source: Source) -> Moments:
 
 def read_as(source: Source, data: DataSpec, options: PooledOptions, run: Run) -> Reading:
     """Fix the reading of the data, and the vocabulary of texts."""
-    first = next((part for part in each(source) if len(part)), source.load(0))
+    first = first_of(source)
     if first.features:
         if options.vectors:
             raise ConfigError(f"vectors: {first.name} holds numbers; vectors are of words")

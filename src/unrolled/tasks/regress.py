@@ -23,6 +23,7 @@ from unrolled.spec import RegressorSpec
 from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.evaluate import evaluate_regressor
 from unrolled.tasks.pooled import (
+    Reading,
     content_hash,
     each,
     frame_moments,
@@ -94,14 +95,6 @@ def train(
         values = (targets - moments.mean) / moments.scale
         return values.astype(np.float32)
 
-    def prepare(model: Any) -> None:
-        import torch
-
-        start_from(model, reading, frames)
-        with torch.no_grad():
-            model.targets.mean.copy_(torch.from_numpy(moments.mean))
-            model.targets.scale.copy_(torch.from_numpy(moments.scale))
-
     def job(**hooks: Any) -> Any:
         return make_job(
             plan,
@@ -109,12 +102,21 @@ def train(
             encode,
             run,
             criterion=_criterion(options.loss),
-            prepare=prepare,
+            prepare=lambda model: _start(model, reading, frames, moments),
             validate=_validation(plan, limited(validation, training), moments),
             **hooks,
         )
 
     return execute(plan, run, job, lambda found: _details(found, validation))
+
+
+def _start(model: Any, reading: Reading, frames: Moments | None, targets: Moments) -> None:
+    import torch
+
+    start_from(model, reading, frames)
+    with torch.no_grad():
+        model.targets.mean.copy_(torch.from_numpy(targets.mean))
+        model.targets.scale.copy_(torch.from_numpy(targets.scale))
 
 
 def _names(data: DataSpec, options: RegressOptions, width: int) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import Batch, translation_batch
-from unrolled.data.shards import FileShards, SourceOf, Whole, divided
+from unrolled.data.shards import FileShards, SourceOf, Whole, divided, first_of
 from unrolled.data.vocab import Vocabulary, suggest_tokens
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import TranslateOptions, recurrent_spec, resolve_tokens
@@ -127,8 +127,7 @@ def make_plan(
 
     Raises ConfigError where BPE is asked for shards, since it reads all texts at once.
     """
-    first = next((part for part in parts(source) if len(part)), source.load(0))
-    data = _data_spec(first, options)
+    data = _data_spec(first_of(source), options)
     if len(source) > 1 and "bpe" in (data.source_vocabulary.tokens, data.target_vocabulary.tokens):
         raise ConfigError("tokens 'bpe' reads all texts at once; give 'word' or 'char' for shards")
     reads = (text for part in parts(source) for text in part.sources)

@@ -55,7 +55,7 @@ def recalled(
                 every = about.fed.unsqueeze(1).expand(-1, steps, -1)
                 read = torch.cat([read, every], dim=-1)
             each = read.unbind(1)
-            readouts, h = decoding.through(
+            readouts, h = decoding.stepwise(
                 parts, lambda t, _: each[t], steps, about.h, about.c, about.memory
             )
             log_probs = torch.log_softmax(module.output(readouts), dim=-1)
