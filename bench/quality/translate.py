@@ -10,7 +10,7 @@ from bench.quality.row import Prepare, Row
 MULTI30K = (
     "--source-tokens word --target-tokens word --min-count 2 --hidden-size 256 "
     "--embedding-size 256 --dropout 0.4 --lr 3e-3 --batch-size 64 --epochs 10 "
-    "--label-smoothing 0.1 --ema 0.998 --validation-limit 200 --max-minutes 36"
+    "--label-smoothing 0.1 --ema 0.998 --validation-limit 200"
 )
 G2P = "--epochs 40 --hidden-size 256 --embedding-size 128 --dropout 0.4 --batch-size 32 --lr 2e-3"
 
