@@ -123,8 +123,11 @@ def evaluate(model: GeneratorModel, data: str, kind: str | None) -> dict[str, An
         return measure.frame_metrics(model, _frames(model, data))
     if shape == "items":
         corpus = read_items(data, model.generation.items)
-        ranked = measure.next_item_metrics(model, corpus)
-        return {**ranked, **measure.sequence_metrics(model, corpus)}
+        return {
+            **measure.next_item_metrics(model, corpus),
+            **measure.every_step_metrics(model, corpus),
+            **measure.sequence_metrics(model, corpus),
+        }
     assert isinstance(model.vocabulary, Vocabulary)
     lines = file_lines(data)
     ids = write_ids(lines, model.vocabulary, name=data)
