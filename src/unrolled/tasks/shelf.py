@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from unrolled.config import TrainSpec
 from unrolled.data.batch import Batch, buckets
-from unrolled.data.shards import Sharded, SourceOf
+from unrolled.data.shards import Named, SourceOf
 
 Array = NDArray[Any]
-E = TypeVar("E", bound=Sharded)
+E = TypeVar("E", bound=Named)
 Lengths = tuple[Sequence[int], Sequence[int] | None]
 
 
 class Encoded(Protocol):
     """A shard as arrays, of which a batch can be made."""
 
-    def batch(self, index: Array) -> Batch:
-        """Return the examples at `index` [N], padded."""
+    def batch(self, index: Array) -> Any:
+        """Return the examples at `index` [N], padded, as the task's kind of batch."""
         ...
 
 
