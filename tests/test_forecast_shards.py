@@ -345,12 +345,21 @@ def test_files_that_cannot_be_learned_are_named(
     assert str(caught.value).startswith(message)
 
 
-def test_options_that_contradict_the_data_are_told_after_one_file() -> None:
-    options, training = specs(residual="season", season=24)
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"residual": "season", "season": 24}, "needs a window of a season, 24 steps"),
+        ({"decoder": "autoregressive"}, "draws each step from a distribution"),
+    ],
+)
+def test_options_that_contradict_each_other_are_told_after_one_file(
+    choices: dict[str, Any], message: str
+) -> None:
+    options, training = specs(**choices)
     reads: list[str] = []
     source = shards(whole())
     told = PanelShards("parts", source.paths, lambda path: reads.append(path) or source.read(path))
-    with pytest.raises(ConfigError, match="needs a window of a season, 24 steps"):
+    with pytest.raises(ConfigError, match=message):
         train(told, options, training)
     assert reads == ["ab"]
 

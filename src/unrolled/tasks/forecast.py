@@ -29,6 +29,7 @@ from unrolled.tasks.calibrate import calibration, check_shares, check_windows
 from unrolled.tasks.forecast_data import Material, PanelShards, epoch_of, material_of, specs
 from unrolled.tasks.forecast_evaluate import Origins, beside, measured
 from unrolled.tasks.forecast_survey import Survey, data_hash, reach, surveyed
+from unrolled.validation import check_network
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -62,7 +63,12 @@ def train(
     if options.calibrate:
         check_shares(shares, options.output)
     source: SourceOf[Panel] = Whole(panel) if isinstance(panel, Panel) else panel
-    survey = surveyed(source, options, training, validation)
+
+    def check(begun: Survey) -> None:
+        # Options that contradict each other are told before the other files are read.
+        check_network(network_spec(options, reading(begun, options)))
+
+    survey = surveyed(source, options, training, validation, check)
     plan = make_plan(survey, options, training)
     survey.tell(run)
     material = material_of(source, survey.windows, survey.held, plan, validation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -192,8 +192,9 @@ def surveyed(
     options: ForecastOptions,
     training: TrainSpec,
     validation: Panel | None = None,
+    begun: Callable[[Survey], Any] | None = None,
 ) -> Survey:
-    """Return what all series tell, read file by file.
+    """Return what all series tell, read file by file; `begun` is told what the first does.
 
     Raises DataError, naming the file, where one has another frequency than the first or a series
     that was in one before, and where a negative binomial is asked for values that are no counts;
@@ -202,6 +203,8 @@ def surveyed(
     found = Survey(source.name, options, training, validation)
     for k in range(len(source)):
         found.add(source.load(k))
+        if k == 0 and begun is not None:
+            begun(found)
     return found
 
 
