@@ -1,7 +1,7 @@
 """Where training examples come from: all in memory, or files that are read one at a time.
 
 Examples are those of a classifier, or pairs of texts: whatever has `inputs`, can `take` some of
-itself and can be `joined` with its like. Of series, `Files` holds nothing out.
+itself and can be `joined` with its like.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Sharded(Named, Protocol):
 
 N = TypeVar("N", bound=Named)
 N_co = TypeVar("N_co", bound=Named, covariant=True)
+T = TypeVar("T")
 E = TypeVar("E", bound=Sharded)
 
 
@@ -89,8 +90,23 @@ class Whole(Generic[N]):
         return self.examples
 
 
+class Kept(Generic[N, T]):
+    """Shards as `encode` makes them, of which the last one is kept: it is in memory once."""
+
+    def __init__(self, source: SourceOf[N], encode: Callable[[N], T]) -> None:
+        self.source, self.encode = source, encode
+        self.held: tuple[int, T] | None = None
+
+    def shard(self, k: int) -> T:
+        """Return shard k, read and encoded where it is not the one that is kept."""
+        if self.held is None or self.held[0] != k:
+            self.held = None
+            self.held = (k, self.encode(self.source.load(k)))
+        return self.held[1]
+
+
 class Files(Generic[N]):
-    """Data in files, of which one is in memory at a time."""
+    """Data in files, of which one is in memory at a time; nothing of it is held out."""
 
     def __init__(self, name: str, paths: list[str], read: Callable[[str], N]) -> None:
         self.name, self.paths, self.read = name, paths, read

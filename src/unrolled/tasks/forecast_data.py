@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from unrolled.config import ForecastingSpec, TrainSpec
 from unrolled.data.panel import Panel, Series
-from unrolled.data.shards import Files, SourceOf
+from unrolled.data.shards import Files, Kept, SourceOf
 from unrolled.data.windows import Place, Ready, WindowBatch, batch, learnable, origins, ready
 from unrolled.errors import DataError
 from unrolled.forecast_options import ForecastOptions
@@ -21,7 +21,6 @@ from unrolled.runtime.forecaster_model import rolling
 from unrolled.spec import ForecasterSpec
 from unrolled.tasks.base import Plan
 from unrolled.tasks.forecast_evaluate import Origins, joined, origins_of
-from unrolled.tasks.shelf import Shelf
 
 Array = NDArray[Any]
 VALIDATION_WINDOWS = 2000
@@ -62,7 +61,7 @@ class Material:
     `held` are at most 2,000; each epoch is scored on `scored`.
     """
 
-    shelf: Shelf[Panel]
+    shelf: Kept[Panel, Learned]
     windows: Sequence[int]
     held: Origins
     scored: Origins
@@ -102,7 +101,7 @@ def material_of(
             plan, series, ends, training_places(values, ends, spec.window, network.horizon)
         )
 
-    shelf = Shelf(source, encode)
+    shelf = Kept(source, encode)
     limit = plan.training.validation_limit or VALIDATION_WINDOWS
     most = max(limit, VALIDATION_WINDOWS)
     if validation is None:
@@ -127,9 +126,9 @@ def material_of(
     )  # fmt: skip
 
 
-def _held_in(shelf: Shelf[Panel], k: int, index: Array) -> Origins:
+def _held_in(shelf: Kept[Panel, Learned], k: int, index: Array) -> Origins:
     """Return those origins of validation in shard k that are at `index`."""
-    shard: Any = shelf.shard(k)
+    shard = shelf.shard(k)
     spec, network = specs(shard.plan)
     values = [each.y for each in shard.series]
     places = held_places(values, shard.ends, spec.window, network.horizon)
@@ -203,7 +202,7 @@ class Windows(Sequence[WindowBatch]):
 
     def __init__(
         self,
-        shelf: Shelf[Panel],
+        shelf: Kept[Panel, Learned],
         parts: Sequence[tuple[int, int]],
         draw: Callable[[int], Array],
         size: int,
