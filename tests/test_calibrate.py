@@ -22,7 +22,7 @@ from unrolled.runtime.distributions import Normal, Point, Quantiles
 from unrolled.runtime.forecaster_model import ForecastModel, rolling
 from unrolled.tasks.calibrate import _offsets, calibration, needed
 from unrolled.tasks.forecast import train
-from unrolled.tasks.forecast_evaluate import evaluate_forecaster, truth
+from unrolled.tasks.forecast_evaluate import evaluate_forecaster, origins_of, truth
 
 SHARES = (0.1, 0.5, 0.9)
 FAST = {**forecasting.FAST, "quantiles": "0.1,0.25,0.5,0.75,0.9"}
@@ -128,7 +128,8 @@ def test_a_folder_holds_its_calibration_and_answers_by_it(folder: Path) -> None:
     places = rolling(held, 12, 4, 0, 1)
     assert stored.windows == len(places) == 150 * 13
     plain = _without(model)
-    assert calibration(plain, plain.ready(held, 4), places, stored.shares) == stored
+    at = origins_of(plain.ready(held, 4), places, 4, season=1)
+    assert calibration(plain, at, stored.shares) == stored
     answer = model.predict(noisy(3, 2), level=[80])
     raw = plain.predict(noisy(3, 2), level=[80])
     assert answer["y_hat"] == raw["y_hat"]
@@ -176,8 +177,6 @@ def test_a_run_that_ended_is_resumed_with_its_calibration(folder: Path) -> None:
 def test_what_cannot_be_calibrated_is_said_before_training(
     choices: dict[str, Any], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if choices["output"] == "negative_binomial":
-        monkeypatch.setattr("unrolled.tasks.forecast.check_counts", lambda panel, options: None)
     monkeypatch.setattr("unrolled.tasks.forecast.execute", lambda *a, **k: pytest.fail("trained"))
     with pytest.raises(error, match=message):
         fit(calibrate=True, **choices)

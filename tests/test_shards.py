@@ -271,7 +271,7 @@ def test_the_command_translates_from_a_pattern(tmp_path, run: Command):
     assert (done.code, "part-9.tsv, row 1" in done.err) == (2, True)
 
 
-@pytest.mark.parametrize("task", ["tag", "caption", "generate", "forecast"])
+@pytest.mark.parametrize("task", ["tag", "caption", "generate"])
 def test_tasks_that_read_one_file_say_so(task, tmp_path, run: Command):
     folder = write_pairs(tmp_path / "parts")
     for data in (folder, folder / "*.tsv"):

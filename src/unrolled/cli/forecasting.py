@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from unrolled.cli.common import say, spec_options, write_json
-from unrolled.cli.training import common_options, one_file, report_fitted, resolve, training_run
+from unrolled.cli.training import common_options, report_fitted, resolve, training_run
 from unrolled.config import TrainSpec
 from unrolled.errors import ConfigError, DataError
 from unrolled.forecast_options import ForecastOptions
@@ -33,24 +33,30 @@ def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     """Learn to forecast the series in DATA (CSV, TSV, JSONL or Parquet, a row a stamp of a series).
 
     The columns are unique_id, ds and y unless told otherwise; without the first the file is one
-    series. The end of each series is held out for validation.
+    series. The end of each series is held out for validation. A folder or a pattern of files in
+    quotes, each with whole series, is read one file at a time.
 
     Examples: unrolled train forecast sales.csv --horizon 24 --out model/;
-    unrolled train forecast ETTh1.csv --time date --target OT --out model/
+    unrolled train forecast ETTh1.csv --time date --target OT --out model/;
+    unrolled train forecast 'parts/*.parquet' --horizon 24 --out model/
     """
-    from unrolled.data.panel import read_panel
+    from unrolled.data.panel import Panel, read_panel
     from unrolled.data.read import read_table
+    from unrolled.data.shards import shard_paths
     from unrolled.tasks.forecast import columns_of, train
+    from unrolled.tasks.forecast_data import PanelShards
     from unrolled.train.watch import describe_metrics
 
-    one_file(data, "forecast")
     options, training, rest = resolve(ForecastOptions, given)
 
-    def read(path: str, freq: Any) -> Any:
+    def read(path: str, freq: Any = options.freq) -> Panel:
         return read_panel(read_table(path, format=kind), columns_of(options), freq)
 
-    panel = read(data, options.freq)
-    held = read(valid, panel.freq) if valid else None
+    paths = shard_paths(data)
+    panel = PanelShards(data, paths, read) if paths else read(data)
+    held = None
+    if valid:
+        held = read(valid, (panel if isinstance(panel, Panel) else panel.load(0)).freq)
     fitted = train(panel, options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
     for name, shown in NAMES.items():
@@ -61,13 +67,15 @@ def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> No
 
 
 def read(model: ForecastModel, data: str, kind: str | None, *, quiet: bool = False) -> Any:
-    """Return the series of a file as the model reads them; notices go to stderr."""
+    """Return the series of a file, or of files, as the model reads them; notices go to stderr."""
     from unrolled.data.frequency import parse_frequency
-    from unrolled.data.panel import read_panel
+    from unrolled.data.panel import joined, read_panel
     from unrolled.data.read import read_table
+    from unrolled.data.shards import shard_paths
 
     freq = parse_frequency(model.forecasting.freq)
-    panel = read_panel(read_table(data, format=kind), model.columns, freq)
+    tables = (read_table(path, format=kind) for path in shard_paths(data) or [data])
+    panel = joined((read_panel(table, model.columns, freq) for table in tables), data)
     for notice in panel.notices:
         say(notice, quiet=quiet)
     return panel
@@ -106,13 +114,16 @@ def write(
 ) -> None:
     """Write columns to stdout in the format of `data` (of Parquet: CSV), or to `out` by its ending.
 
-    Raises as `check_out`, which belongs before the work.
+    Of several files the format is that of the first. Raises as `check_out`, which belongs before
+    the work.
     """
+    from unrolled.data.shards import shard_paths
     from unrolled.data.source import format_of
 
     shape = check_out(out)
     if out is None:
-        sys.stdout.write(_text(columns, "jsonl" if as_json else format_of(data, kind)))
+        first = (shard_paths(data) or [data])[0]
+        sys.stdout.write(_text(columns, "jsonl" if as_json else format_of(first, kind)))
         return
     content = _parquet(columns) if shape == "parquet" else _text(columns, shape).encode()
     out.write_bytes(content)

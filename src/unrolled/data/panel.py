@@ -6,8 +6,8 @@ between two others become rows without a value: nothing is filled in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +56,11 @@ class Series:
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def place(self) -> str:
+        """Where it begins, with its name: `"sales.csv, row 2 in series 'a'"`."""
+        return f"{self.where}{_of(self.id)}"
+
     def head(self, steps: int) -> Series:
         """Return the first `steps` steps."""
         return Series(
@@ -64,19 +69,109 @@ class Series:
         )  # fmt: skip
 
 
+class Repairs(NamedTuple):
+    """What was put right in reading: rows out of order, and stamps that were left out.
+
+    `unsorted` and `gapped` count series, `missing` counts stamps; the places are the first ones.
+    """
+
+    unsorted: int = 0
+    unsorted_at: str = ""
+    missing: int = 0
+    gapped: int = 0
+    missing_at: str = ""
+
+    def joined(self, other: Repairs) -> Repairs:
+        """Return what was put right in both."""
+        return Repairs(
+            self.unsorted + other.unsorted,
+            self.unsorted_at or other.unsorted_at,
+            self.missing + other.missing,
+            self.gapped + other.gapped,
+            self.missing_at or other.missing_at,
+        )
+
+    def notices(self, name: str, freq: Frequency) -> tuple[str, ...]:
+        """Return what a user should know of it, in a sentence each."""
+        found = []
+        if self.unsorted:
+            found.append(
+                f"{name}: the rows of {self.unsorted} series were not in order of time and were "
+                f"sorted; the first is {self.unsorted_at}"
+            )
+        if self.gapped:
+            found.append(
+                f"{name}: {self.missing} stamps at a step of {freq} are left out in {self.gapped} "
+                f"series and count as missing values; the first follow {self.missing_at}"
+            )
+        return tuple(found)
+
+
 @dataclass(frozen=True)
 class Panel:
-    """All series of a table in order of appearance; `notices` say what a user should know."""
+    """All series of a table in order of appearance; `repairs` tell what was put right in it."""
 
     name: str
     columns: Columns
     freq: Frequency
     style: Style
     series: tuple[Series, ...]
-    notices: tuple[str, ...] = field(default=())
+    repairs: Repairs = field(default_factory=Repairs)
 
     def __len__(self) -> int:
         return len(self.series)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know of it, in a sentence each."""
+        return self.repairs.notices(self.name, self.freq)
+
+
+def check_alike(first: Panel, other: Panel) -> None:
+    """Raise DataError where two files cannot be read as one data set.
+
+    They have the same frequency, and both a column that names the series.
+    """
+    if other.freq != first.freq:
+        raise DataError(
+            f"{other.name}: a step is {other.freq}, but in {first.name} it is {first.freq}; "
+            "expected one frequency in all files (freq names it)"
+        )
+    for each in (first, other):
+        if not each.columns.id:
+            beside = other if each is first else first
+            raise DataError(
+                f"{each.name}: no column {DEFAULT_ID!r} names its series; beside {beside.name} it "
+                "needs one, and a series lies whole in one file"
+            )
+
+
+def check_apart(files: Mapping[Any, str], panel: Panel) -> None:
+    """Raise DataError where a series is in one of the `files` too, which are by name of series."""
+    for each in panel.series:
+        if each.id in files:
+            raise DataError(
+                f"{each.where}: series {each.id!r} is in {files[each.id]} too; expected all its "
+                "rows in one file"
+            )
+
+
+def joined(panels: Iterable[Panel], name: str) -> Panel:
+    """Return the series of several files as one panel, a lone one as it is.
+
+    Raises DataError where the files are not alike, or a series is in two.
+    """
+    first, *others = panels
+    files: dict[Any, str] = {}
+    repairs = Repairs()
+    for panel in (first, *others):
+        if panel is not first:
+            check_alike(first, panel)
+        check_apart(files, panel)
+        files |= dict.fromkeys((each.id for each in panel.series), panel.name)
+        repairs = repairs.joined(panel.repairs)
+    series = tuple(each for panel in (first, *others) for each in panel.series)
+    return replace(first, name=name, series=series, repairs=repairs) if others else first
 
 
 def to_table(data: Any, *, name: str = "data frame") -> Table:
@@ -124,8 +219,8 @@ def read_panel(table: Table, columns: Columns, freq: str | Frequency = "auto") -
         if missing:
             gaps.append((missing, table.where(int(rows[np.argmax(np.diff(places) > 1)]))))
         series.append(values.series(key, stamps[rows[0]], rows, places))
-    notices = _notices(table, orders, gaps, found)
-    return Panel(table.path, columns, found, style, tuple(series), notices)
+    repairs = _repairs(table, orders, gaps)
+    return Panel(table.path, columns, found, style, tuple(series), repairs)
 
 
 class _Values:
@@ -215,22 +310,11 @@ def _places(table: Table, columns: Columns, freq: Frequency, stamps: Array, rows
     return places
 
 
-def _notices(
-    table: Table, orders: Sequence[Array], gaps: Sequence[tuple[int, str]], freq: Frequency
-) -> tuple[str, ...]:
-    found = []
+def _repairs(table: Table, orders: Sequence[Array], gaps: Sequence[tuple[int, str]]) -> Repairs:
     unsorted = [rows for rows in orders if (np.diff(rows) < 0).any()]
+    place = ""
     if unsorted:
         ranks = np.argsort(unsorted[0])
-        i = int(np.sort(unsorted[0])[np.argmax(np.diff(ranks) < 0) + 1])
-        found.append(
-            f"{table.path}: the rows of {len(unsorted)} series were not in order of time and were "
-            f"sorted; the first is {table.where(i)}"
-        )
-    if gaps:
-        found.append(
-            f"{table.path}: {sum(count for count, _ in gaps)} stamps at a step of {freq} are left "
-            f"out in {len(gaps)} series and count as missing values; the first follow "
-            f"{gaps[0][1]}"
-        )
-    return tuple(found)
+        place = table.where(int(np.sort(unsorted[0])[np.argmax(np.diff(ranks) < 0) + 1]))
+    missing = sum(count for count, _ in gaps)
+    return Repairs(len(unsorted), place, missing, len(gaps), gaps[0][1] if gaps else "")

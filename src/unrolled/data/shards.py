@@ -22,13 +22,17 @@ from unrolled.errors import DataError
 WILD = "*?["
 
 
-class Sharded(Protocol):
-    """Examples that may come in shards: their inputs, a part of them, several of them in one."""
+class Named(Protocol):
+    """What says where it is from."""
 
     @property
     def name(self) -> str:
-        """Where they are from."""
+        """Where it is from."""
         ...
+
+
+class Sharded(Named, Protocol):
+    """Examples that may come in shards: their inputs, a part of them, several of them in one."""
 
     @property
     def inputs(self) -> Sequence[Any]:
@@ -48,11 +52,13 @@ class Sharded(Protocol):
         ...
 
 
+N = TypeVar("N", bound=Named)
+N_co = TypeVar("N_co", bound=Named, covariant=True)
+T = TypeVar("T")
 E = TypeVar("E", bound=Sharded)
-E_co = TypeVar("E_co", bound=Sharded, covariant=True)
 
 
-class SourceOf(Protocol[E_co]):
+class SourceOf(Protocol[N_co]):
     """Examples in shards: `load(k)` reads one, whole, and gives the same each time."""
 
     @property
@@ -64,27 +70,56 @@ class SourceOf(Protocol[E_co]):
         """How many shards there are."""
         ...
 
-    def load(self, k: int) -> E_co:
+    def load(self, k: int) -> N_co:
         """Return the training examples of shard k."""
         ...
 
 
-class Whole(Generic[E]):
+class Whole(Generic[N]):
     """Examples in memory, as a source of one shard."""
 
-    def __init__(self, examples: E) -> None:
+    def __init__(self, examples: N) -> None:
         self.examples = examples
         self.name = examples.name
 
     def __len__(self) -> int:
         return 1
 
-    def load(self, k: int) -> E:
+    def load(self, k: int) -> N:
         """Return the examples."""
         return self.examples
 
 
-class FileShards(Generic[E]):
+class Kept(Generic[N, T]):
+    """Shards as `encode` makes them, of which the last one is kept: it is in memory once."""
+
+    def __init__(self, source: SourceOf[N], encode: Callable[[N], T]) -> None:
+        self.source, self.encode = source, encode
+        self.held: tuple[int, T] | None = None
+
+    def shard(self, k: int) -> T:
+        """Return shard k, read and encoded where it is not the one that is kept."""
+        if self.held is None or self.held[0] != k:
+            self.held = None
+            self.held = (k, self.encode(self.source.load(k)))
+        return self.held[1]
+
+
+class Files(Generic[N]):
+    """Data in files, of which one is in memory at a time; nothing of it is held out."""
+
+    def __init__(self, name: str, paths: list[str], read: Callable[[str], N]) -> None:
+        self.name, self.paths, self.read = name, paths, read
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def load(self, k: int) -> N:
+        """Return what file k holds."""
+        return self.read(self.paths[k])
+
+
+class FileShards(Files[E]):
     """Examples in files, of which one is in memory at a time.
 
     A `fraction` of the examples is held out, equal inputs together: which, depends on each input
@@ -94,11 +129,8 @@ class FileShards(Generic[E]):
     def __init__(
         self, name: str, paths: list[str], read: Callable[[str], E], seed: int = 0
     ) -> None:
-        self.name, self.paths, self.read, self.seed = name, paths, read, seed
-        self.fraction = 0.0
-
-    def __len__(self) -> int:
-        return len(self.paths)
+        super().__init__(name, paths, read)
+        self.seed, self.fraction = seed, 0.0
 
     def load(self, k: int) -> E:
         """Return the examples of file k that are not held out."""

@@ -30,6 +30,7 @@ class Ready:
 
     `y` [T] float64 with NaN where missing; `past` [T, P], `known` [T + H, K] and `static` [S]
     float32; of an even number of columns the second half says which of the first are there.
+    `scale` is the location and scale of all its past, where that begins before `y`.
     """
 
     id: Any
@@ -37,6 +38,7 @@ class Ready:
     past: Array
     known: Array
     static: Array
+    scale: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,20 @@ def _static(panel: Panel, series: Series, spec: ForecastingSpec) -> Array:
     return np.concatenate([np.zeros(0), *parts]).astype(np.float32)
 
 
+def cut(each: Ready, origin: int, spec: ForecastingSpec, horizon: int, count_data: bool) -> Ready:
+    """Return the window before an origin and the horizon after it as a series of its own.
+
+    Its memory is its own too. Its origin is min(window, origin) steps after its first.
+    """
+    kept = slice(max(0, origin - spec.window), origin + horizon)
+    scale = None
+    if spec.scale_by == "series":
+        found = scales(each.y[None, :origin], spec.scaling, count_data=count_data)
+        scale = (float(found[0][0]), float(found[1][0]))
+    y, past, known = (part[kept].copy() for part in (each.y, each.past, each.known))
+    return Ready(each.id, y, past, known, each.static, scale)
+
+
 def static_size(spec: ForecastingSpec) -> int:
     """Return S, the numbers that the static covariates become."""
     return sum(len(spec.categories.get(name, ("",))) for name in spec.static)
@@ -179,10 +195,11 @@ def batch(
         ahead[row] = each.known[origin : origin + horizon]
         wanted = each.y[origin : origin + horizon]
         target[row, : len(wanted)] = wanted
-    read = np.where(np.arange(longest) < n[:, None], raw, np.nan)
     if spec.scale_by == "series":
-        read = _histories(series, places, ends)
-    location, scale = scales(read, spec.scaling, count_data=count_data)
+        location, scale = _of_past(series, places, spec, ends, count_data)
+    else:
+        read = np.where(np.arange(longest) < n[:, None], raw, np.nan)
+        location, scale = scales(read, spec.scaling, count_data=count_data)
     scaled = (raw - location[:, None]) / scale[:, None]
     observed = np.isfinite(raw)
     y = np.where(observed, scaled, 0.0).astype(np.float32)
@@ -194,6 +211,21 @@ def batch(
         y, observed.astype(np.float32), past, known, n + (horizon if teacher else 0), ahead,
         np.stack([series[which].static for which, _ in places]), base, location, scale, target,
     )  # fmt: skip
+
+
+def _of_past(
+    series: Sequence[Ready],
+    places: Sequence[Place],
+    spec: ForecastingSpec,
+    ends: Sequence[int] | None,
+    count_data: bool,
+) -> tuple[Array, Array]:
+    """Return location and scale [N] of all that is before each origin, or before the `ends`."""
+    told = [series[which].scale for which, _ in places]
+    if told[0] is None:
+        return scales(_histories(series, places, ends), spec.scaling, count_data=count_data)
+    location, scale = np.array(told).T
+    return location, scale
 
 
 def _histories(
@@ -291,5 +323,15 @@ def origins(length: int, *, window: int, horizon: int, end: int | None = None) -
 
     Windows are whole where the series has room for one, and as long as it allows otherwise.
     """
-    last = min(length, end or length) - horizon
+    last = (length if end is None else min(length, end)) - horizon
     return range(max(1, min(window, last)), last + 1)
+
+
+def learnable(y: Array, origins: Sequence[int], window: int, horizon: int) -> Array:
+    """Return those of `origins` in y [T] that have a value to read and one to learn, [n]."""
+    at = np.asarray(origins, dtype=np.int64)
+    counts = np.concatenate([[0], np.cumsum(np.isfinite(y))])
+    before = counts[at] - counts[np.maximum(at - window, 0)]
+    after = counts[np.minimum(at + horizon, len(y))] - counts[at]
+    found: Array = at[(before > 0) & (after > 0)]
+    return found

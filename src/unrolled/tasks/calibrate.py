@@ -16,12 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from unrolled.config import CalibrationSpec
-from unrolled.data.windows import Place, Ready
 from unrolled.errors import ConfigError, DataError
 from unrolled.runtime.calibrated import values_at
 from unrolled.runtime.distributions import Array
 from unrolled.runtime.forecaster_model import ForecastModel
-from unrolled.tasks.forecast_evaluate import truth
+from unrolled.tasks.forecast_evaluate import Origins
 
 DIGITS = 6
 
@@ -32,16 +31,14 @@ def needed(shares: Sequence[float]) -> int:
     return math.ceil(1 / tail - 1e-9) - 1
 
 
-def check_windows(
-    series: Sequence[Ready], places: Sequence[Place], horizon: int, shares: Sequence[float]
-) -> None:
+def check_windows(at: Origins, shares: Sequence[float]) -> None:
     """Raise DataError where a step of the horizon has too few known values after the windows."""
-    known = np.isfinite(truth(series, places, horizon)).sum(axis=0)
+    known = np.isfinite(at.y).sum(axis=0)
     step, least = int(known.argmin()), needed(shares)
     if known[step] < least:
         raise DataError(
             f"calibrate: step {step + 1} of the horizon is known in {known[step]} of "
-            f"{len(places)} validation windows, and quantiles of {min(shares):g} to "
+            f"{len(at)} validation windows, and quantiles of {min(shares):g} to "
             f"{max(shares):g} take {least}; hold out more (--validation-fraction, --valid) or name "
             "other --quantiles"
         )
@@ -58,24 +55,18 @@ def check_shares(shares: Sequence[float], output: str) -> None:
         )
 
 
-def calibration(
-    model: ForecastModel,
-    series: Sequence[Ready],
-    places: Sequence[Place],
-    shares: Sequence[float],
-) -> CalibrationSpec:
-    """Return the offsets of each step and quantile, from forecasts at `places` by `model`.
+def calibration(model: ForecastModel, at: Origins, shares: Sequence[float]) -> CalibrationSpec:
+    """Return the offsets of each step and quantile, from forecasts by `model` from these origins.
 
     Where an offset would lie between windows that are equally far, it is the larger. The median
     stays.
     """
-    y = truth(series, places, model.horizon)
-    said = model.forecast(series, places)
-    scale = model.batch(series, places, model.horizon).scale
-    apart = (y[..., None] - values_at(said, np.array(shares))) / scale[:, None, None]
+    said = model.forecast(at.series, at.places)
+    scale = model.batch(at.series, at.places, model.horizon).scale
+    apart = (at.y[..., None] - values_at(said, np.array(shares))) / scale[:, None, None]
     columns = [_offsets(apart[..., k], share) for k, share in enumerate(shares)]
     rows = tuple(tuple(map(_rounded, row)) for row in np.stack(columns, axis=1).tolist())
-    return CalibrationSpec(shares=tuple(shares), offsets=rows, windows=len(places))
+    return CalibrationSpec(shares=tuple(shares), offsets=rows, windows=len(at))
 
 
 def _offsets(apart: Array, share: float) -> Array:

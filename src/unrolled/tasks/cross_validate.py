@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from unrolled.config import TrainSpec
-from unrolled.data.panel import Panel
+from unrolled.data.panel import Panel, Repairs
+from unrolled.data.shards import Whole
 from unrolled.errors import ConfigError
 from unrolled.forecast_options import ForecastOptions
 from unrolled.runtime.forecaster_model import ForecastModel, rolling
 from unrolled.tasks.base import Run
-from unrolled.tasks.forecast import make_plan, train
+from unrolled.tasks.forecast import reading, train
+from unrolled.tasks.forecast_survey import surveyed
 
 
 def refitted(
@@ -37,8 +39,7 @@ def refitted(
         raise ConfigError(f"windows is {windows}; to train for each origin give 1 or more")
     horizon, run = options.horizon, run or Run()
     apart = horizon if stride is None else stride
-    forecasting = make_plan(panel, options, training).data.forecasting
-    assert forecasting is not None
+    forecasting = reading(surveyed(Whole(panel), options, training), options)
     every = rolling(panel, forecasting.window, horizon, windows, stride)
     found: dict[str, list[Any]] = {}
     for number in range(windows):
@@ -49,7 +50,7 @@ def refitted(
         if progress is not None:
             progress(f"origin {number + 1} of {windows}: {len(places)} series")
         heads = [each.head(len(each) - back) for each in panel.series if len(each) > back]
-        told = replace(panel, series=tuple(heads), notices=())
+        told = replace(panel, series=tuple(heads), repairs=Repairs())
         fitted = train(told, options, training, run=replace(run, out=None))
         model = ForecastModel.from_artifact(fitted)
         # A series that has no step before its origin was not learned; its categories may be new.

@@ -18,7 +18,9 @@ from unrolled.data.frequency import default_season
 from unrolled.data.items import Corpus, read_binary_frames, read_items, shape_of
 from unrolled.data.panel import Panel, read_panel
 from unrolled.data.read import read_table
+from unrolled.data.shards import Whole
 from unrolled.data.streams import file_lines, text_lines, write_ids
+from unrolled.data.windows import learnable
 from unrolled.errors import DataError
 from unrolled.forecast_options import ForecastOptions
 from unrolled.options import GenerateOptions
@@ -29,8 +31,8 @@ from unrolled.tasks import forecast, generate
 from unrolled.tasks import measure_generator as measuring
 from unrolled.tasks.base import Run
 from unrolled.tasks.entry import LEAST_EXAMPLES, TaskEntry, by_inputs
-from unrolled.tasks.forecast_data import learnable
 from unrolled.tasks.forecast_evaluate import evaluate_forecaster, score
+from unrolled.tasks.forecast_survey import surveyed
 from unrolled.train.forecast_metrics import naive_errors
 
 DRAWN, TIMED = 64, 64
@@ -202,8 +204,9 @@ def _places(series: Sequence[Any], ends: Sequence[int], window: int, horizon: in
     return [
         (k, origin)
         for k, (each, end) in enumerate(zip(series, ends, strict=True))
-        for origin in range(end, len(each.y) - horizon + 1, horizon)
-        if learnable(each.y, origin, window, horizon)
+        for origin in learnable(
+            each.y, range(end, len(each.y) - horizon + 1, horizon), window, horizon
+        ).tolist()
     ]
 
 
@@ -249,8 +252,8 @@ FORECAST = TaskEntry(
     network=lambda options, found, data: forecast.network_spec(options, found),
     quality=("mase", False),
     depth=("layers",),
-    learned=lambda data, options, training: (
-        forecast.make_plan(data.panel, options, training).data.forecasting
+    learned=lambda data, options, training: forecast.reading(
+        surveyed(Whole(data.panel), options, training), options
     ),
     settle=_judged,
     an_epoch=lambda data, options: min(len(data), options.windows_per_epoch or len(data)),

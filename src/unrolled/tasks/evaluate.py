@@ -11,7 +11,7 @@ import numpy as np
 from unrolled.config import DataSpec, VocabularySpec
 from unrolled.data import examples as pooled
 from unrolled.data.captions import Described, read_described
-from unrolled.data.panel import Panel
+from unrolled.data.panel import Panel, joined
 from unrolled.data.read import read_pairs, read_table, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
 from unrolled.data.shards import shard_paths
@@ -55,7 +55,8 @@ def read_examples(
 ) -> Examples:
     """Read labelled data as the model was trained to; `data` may be `-` for standard input.
 
-    A classifier, a regressor and a translator read a folder or a pattern of files, too.
+    A classifier, a regressor, a translator and a forecaster read a folder or a pattern of files,
+    too.
     """
     if isinstance(model, GeneratorModel):
         raise DataError(f"{data}: a generator has no labelled examples; use evaluate")
@@ -63,10 +64,10 @@ def read_examples(
         return read_sentences(model, data, format=format, source=source, target=target)
     if isinstance(model, CaptionerModel):
         return read_described_by(model, data, format=format, source=source, target=target)
-    if isinstance(model, ForecastModel):
-        return model.read(read_table(data, format=format))
-    names = (source or model.config.data.source, target or model.config.data.target)
     paths = shard_paths(data) or [data]
+    if isinstance(model, ForecastModel):
+        return joined((model.read(read_table(path, format=format)) for path in paths), data)
+    names = (source or model.config.data.source, target or model.config.data.target)
     if isinstance(model, (ClassifierModel, RegressorModel)):
         spec = _reading(model, source, target)
         first, *others = (pooled.read_examples(path, spec, format=format) for path in paths)

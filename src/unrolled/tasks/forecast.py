@@ -5,7 +5,7 @@ Training needs the `train` extra; a fitted forecaster predicts without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,32 +14,25 @@ from msgspec.structs import replace
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, ForecastingSpec, TrainSpec
 from unrolled.data.batch import rows_within
-from unrolled.data.frequency import calendar_cycles, default_season
+from unrolled.data.frequency import calendar_cycles
 from unrolled.data.panel import Columns, Panel
+from unrolled.data.shards import SourceOf, Whole
 from unrolled.data.stamps import names_of
-from unrolled.data.windows import Place, WindowBatch, auto_window, batch, origins
+from unrolled.data.windows import WindowBatch
 from unrolled.data.windows import static_size as size_of_static
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import ConfigError
 from unrolled.forecast_options import ForecastOptions
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.spec import ForecasterSpec, RecurrentSpec
 from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.calibrate import calibration, check_shares, check_windows
-from unrolled.tasks.forecast_data import (
-    Material,
-    check_counts,
-    covariates,
-    data_hash,
-    learnable,
-    material_of,
-    training_steps,
-)
-from unrolled.tasks.forecast_evaluate import beside, score
+from unrolled.tasks.forecast_data import Material, PanelShards, epoch_of, material_of, specs
+from unrolled.tasks.forecast_evaluate import Origins, beside, measured
+from unrolled.tasks.forecast_survey import Survey, data_hash, reach, surveyed
+from unrolled.validation import check_network
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
-
-VALIDATION_WINDOWS = 2000
 
 
 def columns_of(options: ForecastOptions) -> Columns:
@@ -49,7 +42,7 @@ def columns_of(options: ForecastOptions) -> Columns:
 
 
 def train(
-    panel: Panel,
+    panel: Panel | PanelShards,
     options: ForecastOptions,
     training: TrainSpec,
     *,
@@ -61,75 +54,71 @@ def train(
     Better is a smaller error over that of the seasonal naive forecast: CRPS, for a point's loss
     'mse' the RMSE, else MASE. Without `validation` the last `training.validation_fraction` of each
     series, a horizon at the least, is held out. Beside the model's metrics stand those of the
-    seasonal naive forecast and of the drift on the same windows. Raises DataError for data that
-    cannot be trained on, ConfigError for options that contradict each other.
+    seasonal naive forecast and of the drift on the same windows. Shards are read one at a time,
+    twice before the first epoch and once in each. Raises DataError for data that cannot be trained
+    on, ConfigError for options that contradict each other.
     """
     run = run or Run()
-    for notice in (*panel.notices, *(() if validation is None else validation.notices)):
-        run.notify(notice)
-    check_counts(panel, options)
-    plan = make_plan(panel, options, training, validation)
-    forecasting = plan.data.forecasting
-    assert forecasting is not None
-    material = material_of(panel, validation, plan, run)
-    places = _chosen(plan, material)
+    shares = _shares(options.quantiles) if options.calibrate else ()
+    if options.calibrate:
+        check_shares(shares, options.output)
+    source: SourceOf[Panel] = Whole(panel) if isinstance(panel, Panel) else panel
+
+    def check(begun: Survey) -> None:
+        # Options that contradict each other are told before the other files are read.
+        check_network(network_spec(options, reading(begun, options)))
+
+    survey = surveyed(source, options, training, validation, check)
+    plan = make_plan(survey, options, training)
+    survey.tell(run)
+    material = material_of(source, survey.windows, survey.held, plan, validation)
 
     def describe(_: Artifact) -> dict[str, Any]:
-        return beside(material.held, places, options.horizon, forecasting.season)
+        return beside(material.scored)
 
     def job(**hooks: Any) -> Job:
         return make_job(plan, material, **hooks)
 
     if not options.calibrate:
         return execute(plan, run, job, describe)
-    shares, held = _shares(options.quantiles), material.held
-    check_shares(shares, options.output)
-    check_windows(held, places, options.horizon, shares)
+    check_windows(material.held, shares)
 
     def complete(fitted: Artifact) -> DataSpec:
         model = ForecastModel.from_artifact(fitted)
-        moved = replace(model.forecasting, calibration=calibration(model, held, places, shares))
+        moved = replace(model.forecasting, calibration=calibration(model, material.held, shares))
         return replace(plan.data, forecasting=moved)
 
     return execute(plan, run, job, describe, complete)
 
 
-def make_plan(
-    panel: Panel, options: ForecastOptions, training: TrainSpec, validation: Panel | None = None
-) -> Plan:
+def make_plan(survey: Survey, options: ForecastOptions, training: TrainSpec) -> Plan:
     """Fix the network and the reading of series from options and data."""
-    kept = [training_steps(each, options, training, validation) for each in panel.series]
-    forecasting = reading(panel, options, kept)
+    forecasting = reading(survey, options)
     data = DataSpec(source=options.time, target=options.target, forecasting=forecasting)
     network = network_spec(options, forecasting)
-    hashed = "" if validation is None else data_hash(validation)
-    return Plan("forecast", network, data, training, {}, data_hash(panel), validation_hash=hashed)
+    hashed = "" if survey.validation is None else data_hash(survey.validation)
+    return Plan("forecast", network, data, training, {}, survey.hash, validation_hash=hashed)
 
 
-def reading(panel: Panel, options: ForecastOptions, kept: Sequence[int]) -> ForecastingSpec:
-    """Fix how series are read, from the first `kept` steps of each, those that are learned from.
+def reading(survey: Survey, options: ForecastOptions) -> ForecastingSpec:
+    """Fix how series are read, from what is told of those that are learned from.
 
-    Raises ConfigError where the window is shorter than the season that the residual needs.
+    Raises ConfigError as `reach`, DataError for a static covariate of too many categories.
     """
-    season = options.season or default_season(panel.freq)
-    window = options.window or auto_window(season, options.horizon)
-    if options.residual == "season" and window < season:
-        raise ConfigError(
-            f"residual 'season' needs a window of a season, {season} steps, or more; it is {window}"
-        )
-    measures, categories = covariates(panel, kept)
+    season, window = reach(options, survey.freq)
+    columns = columns_of(options)
     return ForecastingSpec(
         id=options.id,
         time=options.time,
-        freq=str(panel.freq),
+        freq=str(survey.freq),
         season=season,
         window=window,
-        past=panel.columns.past,
-        future=panel.columns.future,
-        static=panel.columns.static,
-        statistics=measures,
-        categories=categories,
-        calendar=calendar_cycles(panel.freq, max(kept)) if options.calendar else (),
+        past=columns.past,
+        future=columns.future,
+        static=columns.static,
+        statistics=survey.statistics,
+        categories=survey.categories,
+        calendar=calendar_cycles(survey.freq, survey.longest) if options.calendar else (),
         scaling=options.scaling,
         scale_by=options.scale_by,
         samples=options.samples,
@@ -189,70 +178,25 @@ def make_job(
 ) -> Job:
     """Return what the training loop needs: the model, its batches, its loss, its validation."""
     from unrolled.nn.build import build
-    from unrolled.train.loop import Job, epoch_generator, seed_all
+    from unrolled.train.loop import Job, seed_all
 
-    training, spec, network = plan.training, plan.data.forecasting, plan.network
-    assert spec is not None
-    assert isinstance(network, ForecasterSpec)
-    places = [
-        (k, origin)
-        for k, (each, end) in enumerate(zip(material.series, material.ends, strict=True))
-        for origin in origins(len(each.y), window=spec.window, horizon=network.horizon, end=end)
-        if learnable(each.y, origin, spec.window, network.horizon)
-    ]
-    if not places:
-        raise DataError("no training window holds a value to read and one to learn; see --window")
-    teacher = network.decoder == "autoregressive"
+    training = plan.training
+    spec, network = specs(plan)
     rows = rows_within(
         spec.window + network.horizon,
         batch_size=training.batch_size,
         batch_tokens=training.batch_tokens,
     )
-
-    def batches(epoch: int) -> Batches:
-        generator = epoch_generator(training.seed, epoch)
-        chosen = generator.permutation(len(places))
-        chosen = chosen[: spec.windows_per_epoch or None]
-        return Batches(material, plan, [places[i] for i in chosen], rows, teacher=teacher)
-
     seed_all(training.seed)
     return Job(
         model=build(network, engine=training.engine),
-        batches=batches,  # type: ignore[arg-type]
+        batches=lambda epoch: epoch_of(material, plan, rows, epoch),  # type: ignore[arg-type, return-value]
         loss=_loss(plan),
-        validate=_validation(plan, material),
+        validate=_validation(plan, material.scored),
         keep=keep,
         recall=recall,
         signature=plan.signature(),
     )
-
-
-class Batches:
-    """Batches of windows, made when they are asked for."""
-
-    def __init__(
-        self, material: Material, plan: Plan, places: list[Place], size: int, *, teacher: bool
-    ) -> None:
-        self.material, self.plan, self.places = material, plan, places
-        self.size, self.teacher = size, teacher
-
-    def __len__(self) -> int:
-        return -(-len(self.places) // self.size)
-
-    def __getitem__(self, k: int) -> WindowBatch:
-        network, spec = self.plan.network, self.plan.data.forecasting
-        assert isinstance(network, ForecasterSpec)
-        assert spec is not None
-        return batch(
-            self.material.series,
-            self.places[k * self.size : (k + 1) * self.size],
-            spec,
-            horizon=network.horizon,
-            residual=network.residual,
-            count_data=network.output == "negative_binomial",
-            teacher=self.teacher,
-            ends=self.material.ends,
-        )
 
 
 def _loss(plan: Plan) -> Callable[..., Any]:
@@ -264,9 +208,7 @@ def _loss(plan: Plan) -> Callable[..., Any]:
 
     from unrolled.nn.forecaster import Window, forecast_loss
 
-    spec, forecasting = plan.network, plan.data.forecasting
-    assert isinstance(spec, ForecasterSpec)
-    assert forecasting is not None
+    forecasting, spec = specs(plan)
     kind = forecasting.loss
 
     def loss(model: Any, found: WindowBatch, share: float, generator: Any) -> Any:
@@ -294,19 +236,16 @@ def _loss(plan: Plan) -> Callable[..., Any]:
     return loss
 
 
-def _validation(plan: Plan, material: Material) -> Callable[[Weights], Score]:
+def _validation(plan: Plan, at: Origins) -> Callable[[Weights], Score]:
     """Score through the runtime, drawing included."""
     from unrolled.train.loop import Score
 
-    places = _chosen(plan, material, plan.training.validation_limit)
     kept = ("mae", "rmse", "smape", "mase", "crps")
-    network, forecasting = plan.network, plan.data.forecasting
-    assert isinstance(network, ForecasterSpec)
-    assert forecasting is not None
+    forecasting, network = specs(plan)
 
     def validate(weights: Weights) -> Score:
         model = ForecastModel.from_artifact(plan.artifact(weights))
-        found = score(model, material.held, places, compare=False)
+        found = measured(model, at)
         metrics = {name: found[name] for name in kept if name in found}
         if network.output == "point":
             first = found["rmse"] if forecasting.loss == "mse" else found.get("mase", found["mae"])
@@ -315,15 +254,6 @@ def _validation(plan: Plan, material: Material) -> Callable[[Weights], Score]:
         return Score(metrics, (first,))
 
     return validate
-
-
-def _chosen(plan: Plan, material: Material, limit: int = 0) -> list[Place]:
-    """Return the origins of validation, so many drawn of them where there are more."""
-    places, most = material.places, limit or VALIDATION_WINDOWS
-    if len(places) <= most:
-        return places
-    order = np.random.default_rng(plan.training.seed).permutation(len(places))[:most]
-    return [places[i] for i in sorted(order)]
 
 
 def _shares(text: str) -> tuple[float, ...]:

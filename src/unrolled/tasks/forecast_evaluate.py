@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from unrolled.config import ForecastingSpec
 from unrolled.data.panel import Panel
-from unrolled.data.windows import Place, Ready
+from unrolled.data.windows import Place, Ready, cut
 from unrolled.errors import ConfigError
 from unrolled.runtime.forecaster_model import ForecastModel, check_levels, rolling
 from unrolled.runtime.special import Array
@@ -19,6 +22,79 @@ from unrolled.train.forecast_metrics import (
     forecast_metrics,
     naive_errors,
 )
+
+
+@dataclass(frozen=True)
+class Origins:
+    """N origins in series, `places` (series, step), and what forecasts from them are measured by.
+
+    `y` [N, H] is what came, NaN where it is not known; `denominators` [N] are those of MASE, 0
+    where there is none; `baselines` [N, H] each, by name.
+    """
+
+    series: Sequence[Ready]
+    places: Sequence[Place]
+    y: Array
+    denominators: Array
+    baselines: Mapping[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, index: Array) -> Origins:
+        """Return those at `index`."""
+        return Origins(
+            self.series,
+            [self.places[i] for i in index],
+            self.y[index],
+            self.denominators[index],
+            {name: said[index] for name, said in self.baselines.items()},
+        )
+
+    def cut(self, spec: ForecastingSpec, horizon: int, count_data: bool) -> Origins:
+        """Return the same, of which each has a series of its own: a window and a horizon."""
+        alone = [cut(self.series[k], at, spec, horizon, count_data) for k, at in self.places]
+        places = [(row, min(spec.window, at)) for row, (_, at) in enumerate(self.places)]
+        return Origins(alone, places, self.y, self.denominators, self.baselines)
+
+
+def origins_of(
+    series: Sequence[Ready],
+    places: Sequence[Place],
+    horizon: int,
+    season: int,
+    *,
+    compare: bool = True,
+) -> Origins:
+    """Return what forecasts from these places are measured by; `compare` adds the baselines."""
+    denominators = np.empty(len(places))
+    last, errors = -1, np.empty(0)
+    for row, (which, origin) in enumerate(places):
+        if which != last:
+            last, errors = which, naive_errors(series[which].y, season)
+        denominators[row] = errors[origin]
+    pasts = [each.y for each in series]
+    found = baselines(pasts, places, season, horizon) if compare else {}
+    y = truth(series, places, horizon)
+    return Origins(series, places, y, np.nan_to_num(denominators), found)
+
+
+def joined(parts: Sequence[Origins]) -> Origins:
+    """Return several as one, a lone one as it is."""
+    first, *others = parts
+    if not others:
+        return first
+    shifts = np.cumsum([0, *(len(part.series) for part in parts)]).tolist()
+    return Origins(
+        list(chain.from_iterable(part.series for part in parts)),
+        [(k + by, at) for part, by in zip(parts, shifts, strict=False) for k, at in part.places],
+        np.concatenate([part.y for part in parts]),
+        np.concatenate([part.denominators for part in parts]),
+        {
+            name: np.concatenate([part.baselines[name] for part in parts])
+            for name in first.baselines
+        },
+    )
 
 
 def evaluate_forecaster(
@@ -58,37 +134,40 @@ def score(
     compare: bool = True,
 ) -> dict[str, Any]:
     """Return the errors from these origins; `compare` adds the baselines."""
-    horizon, season = model.horizon, model.forecasting.season
-    y = truth(series, places, horizon)
-    said = model.forecast(series, places, seed=seed)
+    season = model.forecasting.season
+    at = origins_of(series, places, model.horizon, season, compare=compare)
+    return measured(model, at, step=step, level=level, seed=seed) | beside(at, step=step)
+
+
+def measured(
+    model: ForecastModel,
+    at: Origins,
+    *,
+    step: int = 0,
+    level: Sequence[float] = (),
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the errors of a model's forecasts from these origins."""
+    y, said = at.y, model.forecast(at.series, at.places, seed=seed)
     kept = slice(None) if not step else slice(step - 1, step)
-    errors = [naive_errors(each.y, season) for each in series]
-    denominators = np.nan_to_num([errors[which][origin] for which, origin in places])
     crps = said.crps(np.nan_to_num(y))
     found: dict[str, Any] = forecast_metrics(
-        y[:, kept], said.mean[:, kept], crps[:, kept], denominators
+        y[:, kept], said.mean[:, kept], crps[:, kept], at.denominators
     )
     for share in check_levels(level):
         low = (1 - share / 100) / 2
         ends = said.quantile(low)[:, kept], said.quantile(1 - low)[:, kept]
         found[f"coverage_{share:g}"] = coverage(y[:, kept], *ends)
-    found["windows"], found["count"] = len(places), int(np.isfinite(y[:, kept]).sum())
-    if compare:
-        found |= beside(series, places, horizon, season, step=step)
+    found["windows"], found["count"] = len(at), int(np.isfinite(y[:, kept]).sum())
     return _shown(found)
 
 
-def beside(
-    series: Sequence[Ready], places: Sequence[Place], horizon: int, season: int, *, step: int = 0
-) -> dict[str, dict[str, Any]]:
+def beside(at: Origins, *, step: int = 0) -> dict[str, dict[str, Any]]:
     """Return the errors of the baselines from these origins, by the names of the baselines."""
     kept = slice(None) if not step else slice(step - 1, step)
-    y, pasts = truth(series, places, horizon), [each.y for each in series]
-    errors = [naive_errors(past, season) for past in pasts]
-    denominators = np.nan_to_num([errors[which][origin] for which, origin in places])
     return {
-        name: _shown(forecast_metrics(y[:, kept], said[:, kept], None, denominators))
-        for name, said in baselines(pasts, places, season, horizon).items()
+        name: _shown(forecast_metrics(at.y[:, kept], said[:, kept], None, at.denominators))
+        for name, said in at.baselines.items()
     }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unrolled.config import TrainSpec
 from unrolled.data.batch import Batch, buckets
-from unrolled.data.shards import Sharded, SourceOf
+from unrolled.data.shards import Kept, Sharded, SourceOf
 
 Array = NDArray[Any]
 E = TypeVar("E", bound=Sharded)
@@ -25,23 +25,15 @@ class Encoded(Protocol):
         ...
 
 
-class Shelf(Generic[E]):
+class Shelf(Kept[E, Encoded]):
     """Encoded shards, the last one kept: what an epoch reads is in memory once.
 
     `lengths` has those of each shard's inputs and, where they have lengths, of its targets.
     """
 
     def __init__(self, source: SourceOf[E], encode: Callable[[E], Encoded]) -> None:
-        self.source, self.encode = source, encode
+        super().__init__(source, encode)
         self.lengths: list[Lengths] = []
-        self.held: tuple[int, Encoded] | None = None
-
-    def shard(self, k: int) -> Encoded:
-        """Return shard k, read and encoded where it is not the one that is kept."""
-        if self.held is None or self.held[0] != k:
-            self.held = None
-            self.held = (k, self.encode(self.source.load(k)))
-        return self.held[1]
 
 
 class Epoch(Sequence[Batch]):
