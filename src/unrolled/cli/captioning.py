@@ -77,37 +77,23 @@ def predict(
 
     A folder or a pattern of files is answered file by file.
     """
+    from unrolled.data.captions import format_of
     from unrolled.data.shards import shard_paths
+    from unrolled.tasks.evaluate import read_described_by
 
     if n_best > beam:
         raise ConfigError(f"--n-best {n_best} needs --beam {n_best} or more")
     for path in shard_paths(data) or [data]:
-        _answer(model, path, kind, source, beam, n_best, as_json)
-
-
-def _answer(
-    model: Any,
-    data: str,
-    kind: str | None,
-    source: str | None,
-    beam: int,
-    n_best: int,
-    as_json: bool,
-) -> None:
-    """Write a text for each thing of one file."""
-    from unrolled.data.captions import format_of
-    from unrolled.tasks.evaluate import read_described_by
-
-    things = read_described_by(model, data, format=kind, source=source, captioned=False)
-    found = model.caption(things.inputs, beam=beam, n_best=n_best)
-    lines = as_json or format_of(data, kind) == "jsonl"
-    for i, answers in enumerate(found):
-        if not lines:
-            sys.stdout.write("\t".join(answer.text for answer in answers) + "\n")
-            continue
-        record: dict[str, Any] = dict(things.records[i]) if things.records else {}
-        record["prediction"] = answers[0].text
-        record["answers"] = [
-            {"text": a.text, "score": a.score, "log_prob": a.log_prob} for a in answers
-        ]
-        sys.stdout.write(msgspec.json.encode(record).decode() + "\n")
+        things = read_described_by(model, path, format=kind, source=source, captioned=False)
+        found = model.caption(things.inputs, beam=beam, n_best=n_best)
+        lines = as_json or format_of(path, kind) == "jsonl"
+        for i, answers in enumerate(found):
+            if not lines:
+                sys.stdout.write("\t".join(answer.text for answer in answers) + "\n")
+                continue
+            record: dict[str, Any] = dict(things.records[i]) if things.records else {}
+            record["prediction"] = answers[0].text
+            record["answers"] = [
+                {"text": a.text, "score": a.score, "log_prob": a.log_prob} for a in answers
+            ]
+            sys.stdout.write(msgspec.json.encode(record).decode() + "\n")

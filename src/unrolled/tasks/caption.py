@@ -60,6 +60,15 @@ class EncodedThings:
 
 
 @dataclass(frozen=True)
+class Survey:
+    """What one pass over all of the data tells: its hash, and what its things are."""
+
+    hash: str
+    kind: CaptionInputs
+    form: str
+
+
+@dataclass(frozen=True)
 class Numbers:
     """Of things that are numbers: their mean and spread, and how many regions one has at most."""
 
@@ -81,35 +90,39 @@ def train(
     distinct things are held out. Raises DataError for data that cannot be trained on.
     """
     run = run or Run()
-    hashed, form = survey(as_source(things))
-    told = ""
+    if options.bidirectional or options.initial_state != "zeros":
+        raise ConfigError(
+            "bidirectional and initial_state are not for captions: a caption is written in one "
+            "direction, from a state that comes from what it describes"
+        )
+    found, told = survey(as_source(things)), ""
     if validation is not None:
-        check_form(validation, form, things.name)
+        check_form(validation, found.form, things.name)
         told = _hash(validation)
     source, held = divided(things, validation, training.validation_fraction, training.seed)
-    numbers = None if form == "attributes" else count_numbers(source)
-    plan = make_plan(source, numbers, options, training, hashed)
+    numbers = None if found.kind == "attributes" else count_numbers(source)
+    plan = make_plan(source, found, numbers, options, training)
     plan = replace(plan, validation_hash=told)
     return execute(plan, run, lambda **hooks: make_job(plan, source, numbers, held, run, **hooks))
 
 
-def survey(source: SourceOf[Described]) -> tuple[str, str]:
-    """Read all of the data once; return its hash and what form things have.
-
-    Raises DataError where no two of them differ.
-    """
+def survey(source: SourceOf[Described]) -> Survey:
+    """Read all of the data once; DataError where no two things differ."""
     hashed: list[str] = []
-    form, some = "", set[str]()
+    some: set[str] = set()
+    found: dict[str, CaptionInputs] = {}
     for part in each(source):
         hashed.append(_hash(part))
-        form = form or part.form
+        if len(part):
+            found[part.form] = part.kind
         if len(some) < 2:
             some.update(part.keys())
     if len(some) < 2:
         raise DataError(
             f"{source.name}: {len(some)} distinct item(s); at least 2 are needed to train"
         )
-    return hash_shards(hashed), form
+    form, kind = next(iter(found.items()))
+    return Survey(hash_shards(hashed), kind, form)
 
 
 def _hash(things: Described) -> str:
@@ -132,27 +145,25 @@ def count_numbers(source: SourceOf[Described]) -> Numbers:
 
 
 def _texts(source: SourceOf[Described]) -> Iterator[str]:
-    return (text for part in each(source) for found in part.captions for text in found)
+    return (text for part in each(source) for text in _texts_of(part))
+
+
+def _texts_of(things: Described) -> Iterator[str]:
+    return (text for found in things.captions for text in found)
 
 
 def make_plan(
     source: SourceOf[Described],
+    found: Survey,
     numbers: Numbers | None,
     options: CaptionOptions,
     training: TrainSpec,
-    data_hash: str,
 ) -> Plan:
     """Fix the vocabularies, the network and the reading of data from options and data.
 
     Raises ConfigError where BPE is asked for shards, since it reads all texts at once.
     """
-    if options.bidirectional or options.initial_state != "zeros":
-        raise ConfigError(
-            "bidirectional and initial_state are not for captions: a caption is written in one "
-            "direction, from a state that comes from what it describes"
-        )
-    first = first_of(source)
-    suggested = suggest_tokens(text for found in first.captions for text in found)
+    suggested = suggest_tokens(_texts_of(first_of(source)))
     spec = VocabularySpec(
         tokens=resolve_tokens(options.tokens, suggested),
         lowercase=options.lowercase,
@@ -174,7 +185,7 @@ def make_plan(
     longest = max(min(len(target.encode(text)), options.max_length) for text in _texts(source))
     return Plan(
         task="caption",
-        network=network_spec(options, first.kind, size, places, len(target)),
+        network=network_spec(options, found.kind, size, places, len(target)),
         data=DataSpec(
             source=options.features,
             target=options.caption,
@@ -184,7 +195,7 @@ def make_plan(
         ),
         training=training,
         vocabularies=vocabularies,
-        data_hash=data_hash,
+        data_hash=found.hash,
         token_dropout=options.token_dropout if numbers is None else 0.0,
     )
 
