@@ -132,8 +132,11 @@ def test_a_run_over_shards_resumes_bit_for_bit(stop, tmp_path):
 def test_the_command_takes_a_folder_or_a_pattern(name, tmp_path, run: Command):
     write_shards(tmp_path / "parts")
     flags = [*tiny.FLAGS, "--epochs=6", "--lr=0.03", "--quiet"]
-    done = run("train", "classify", tmp_path / name, "--out", tmp_path / "model", *flags)
+    given = ["--out", tmp_path / "model", "--valid", tmp_path / name, *flags]
+    done = run("train", "classify", tmp_path / name, *given)
     assert done.code == 0, done.err
+    metrics = json.loads((tmp_path / "model" / "metrics.json").read_text())
+    assert sum(map(sum, metrics["confusion"])) == 60
     found = run("evaluate", tmp_path / "model", tmp_path / "parts" / "part-1.csv", "--json")
     assert json.loads(found.out)["accuracy"] > 0.8
 
