@@ -121,7 +121,7 @@ VALUES = {
     "--stride": ("2",), "--step": ("1",), "--methods": ("timeshap",), "--how": ("replace",),
     "--unit": ("L0:1",), "--data": ("nosuch.csv",), "--rows": ("2",), "--out": ("other",),
     "--png": ("a.png",), "--figures": ("drawn",), "--to": ("pytorch",), "--precision": ("bf16",),
-    "--check": ("nosuch.csv",), "--overwrite": (),
+    "--check": ("nosuch.csv",), "--overwrite": (), "--stack": ("decoder",),
 }  # fmt: skip
 
 
@@ -200,6 +200,7 @@ REPLACED = {"classify frames", "regress frames", "tag", "tag frames", "forecast"
 BESIDE = {
     ("explain", "--format"): ("--data",),
     ("explain", "--rows"): ("--data",),
+    ("explain", "--stack"): ("--methods", "states"),
     ("evaluate", "--stride"): ("--windows", "3"),
 }
 # What only an autoregressive forecaster draws; the one here draws nothing.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unrolled.data.batch import buckets, classification_batch, pad, translation_batch
+from unrolled.data.batch import buckets, pad, translation_batch
 from unrolled.data.split import split
 from unrolled.errors import ConfigError, DataError
 
@@ -44,13 +44,6 @@ def test_translation_batch_for_prediction() -> None:
     batch = translation_batch([[7], [8]], None, np.array([1]))
     assert batch.source.tolist() == [[8]]
     assert batch.target_in is batch.target_out is batch.target_lengths is None
-
-
-def test_classification_batch() -> None:
-    batch = classification_batch([[7], [8, 9]], np.array([1, 0]), [1, 0])
-    assert batch.source.tolist() == [[8, 9], [7, 0]]
-    assert batch.labels.tolist() == [0, 1]
-    assert classification_batch([[7]], None, [0]).labels is None
 
 
 # Buckets

@@ -14,6 +14,7 @@ import explaining
 from reports import LOG, Page, words
 from unrolled.data.vocab import LabelVocabulary
 from unrolled.explain.explanation import examples_of
+from unrolled.explain.generating import surprise_report
 from unrolled.explain.report import classification_report, write_report
 from unrolled.explain.tagging import tagged_examples, tagging_report
 
@@ -286,6 +287,18 @@ def test_a_page_of_items_is_called_what_it_is(written) -> None:
     assert "bits an item. The most surprising is" in said
     assert "Every item Item Bits Expected 1" in said
     assert "Texts" not in said
+
+
+def test_items_of_one_character_stand_apart() -> None:
+    example = {
+        "unit": "item",
+        "tokens": ["a", "b", "c"],
+        "bits": np.array([1.0, 2.0, 3.0]),
+        "expected": [[("a", 0.5)] * 3] * 3,
+    }
+    page = surprise_report("Items", [example])
+    assert [said.split() for said in re.findall(r"<h3[^>]*>(.*?)</h3>", page)] == [["a", "b", "c"]]
+    assert len(re.findall("</span> <span", page)) == 2
 
 
 def test_numbered_parts_stand_apart(written) -> None:

@@ -90,6 +90,25 @@ def test_curves_of_a_log() -> None:
     assert curves.charts([]) == []
 
 
+@pytest.mark.parametrize(
+    ("record", "lines"),
+    [
+        ({"log_loss": 0.5, "accuracy": 0.9}, [["training", "validation"], ["accuracy"]]),
+        ({"nats": 1.3, "bits": 1.9, "perplexity": 3.7}, [["training", "validation"]]),
+        (
+            {"hr@10": 0.1, "recall@20": 0.2, "ndcg@10": 0.05, "mrr@20": 0.04, "nats": 6.0},
+            [["training", "validation"], ["HR@10", "recall@20", "NDCG@10", "MRR@20"]],
+        ),
+        ({"mae": 2.0, "rmse": 3.0, "r2": 0.8}, [["training"], ["RMSE", "MAE"]]),
+    ],
+)
+def test_what_validation_found_is_drawn_beside_the_training_loss(record, lines) -> None:
+    log = [{"epoch": k, "train_loss": 1.0, **record} for k in (1, 2)]
+    assert [[line.name for line in chart.series] for chart in curves.charts(log)] == lines
+    columns = re.findall('<th scope="col"', curves.learning_curves(log))
+    assert len(columns) == 2 + len(record)
+
+
 def test_curves_as_html() -> None:
     html = curves.learning_curves(LOG)
     assert len(drawn(html, "polyline")) == 3

@@ -7,22 +7,34 @@ import pytest
 import torch
 
 import captioning
+import explaining
+import networks
 import tiny
 import unrolled
 from test_torch_free import BLOCK
 from tolerances import close
 from unrolled.data.captions import Described
 from unrolled.data.vocab import BOS, EOS, UNK
+from unrolled.errors import ConfigError
 from unrolled.explain.remembering import _norms
 from unrolled.explain.states import nearest, trace
 from unrolled.explain.subjects import stack_of
 from unrolled.explain.subjects.writing import recalled, written
 from unrolled.nn.build import build
 from unrolled.runtime.captioner import CaptionerNetwork
-from unrolled.tasks import caption
+from unrolled.runtime.model import TranslatorModel
+from unrolled.runtime.networks import TranslatorNetwork
+from unrolled.spec import TranslatorSpec
+from unrolled.tasks import caption, translate
 from unrolled.tasks.base import Run
+from unrolled.tasks.translate import Pairs
 
-SPECS = captioning.specs()
+translators = networks.translators()
+CHOSEN = (
+    *("None-gru-1", "additive-gru-1", "additive-lstm-2", "additive-rnn-1", "dot-lstm-2"),
+    *("general-gru-feeding", "concat-lstm-feeding", "none-gru-from-lstm", "none-shared"),
+)
+SPECS = captioning.specs() | {name: translators[name] for name in CHOSEN}
 IDS = np.array([BOS, 5, 7, 4, 6])
 WANTED = np.array([*IDS[1:], EOS])
 KINDS = {"lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell, "rnn": torch.nn.RNNCell}
@@ -36,6 +48,8 @@ def network_of(name: str):
         torch.nn.init.uniform_(each, -0.7, 0.7)
     weights = {key: value.detach().numpy() for key, value in module.state_dict().items()}
     draw = np.random.default_rng(0)
+    if isinstance(SPECS[name], TranslatorSpec):
+        return module, TranslatorNetwork(SPECS[name], weights), np.array([[3, 5, 4]])
     if SPECS[name].inputs == "attributes":
         source = np.array([[3, 5, 4]])
     else:
@@ -155,6 +169,7 @@ def test_without_torch_the_memory_of_a_captioner_names_the_extra(folder) -> None
     code = """
 import numpy, unrolled
 from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError
 from unrolled.explain.remembering import memory
 try:
     memory(unrolled.load(sys.argv[1]), numpy.eye(3, dtype="float32"))
@@ -201,3 +216,29 @@ def test_the_thing_that_excites_a_unit_most_is_found_from_its_own_first_state(mo
     highest = [float(trace(stack, x, s)[0].h[:, 3].max()) for x, s in zip(xs, starts, strict=True)]
     assert [peak.input for peak in best] == np.argsort(-np.array(highest)).tolist()
     assert [peak.value for peak in best] == sorted(highest, reverse=True)
+
+
+def test_a_translator_shows_its_decoder_where_that_is_asked_for() -> None:
+    pairs = Pairs(["a b", "b a", "a a", "b b"] * 6, ["x y", "y x", "x x", "y y"] * 6)
+    training = tiny.training(epochs=3)
+    fitted = translate.train(pairs, tiny.translate_options(), training)
+    model = TranslatorModel.from_artifact(fitted)
+    text = model.predict(["a b"])[0]
+    read = model.explain("a b", "states,memory")
+    found = model.explain("a b", "states,memory", stack="decoder")
+    assert read == model.explain("a b", "states,memory", stack="encoder")
+    assert (read.wrote, read.read) == ((), ("a", "b"))
+    assert found.wrote == ("<s>", *text.split())
+    assert (found.steps, found.score) == (read.steps, read.score)
+    steps, x, start = stack_of(model, "decoder")[1]("a b")
+    assert steps == found.wrote
+    (traced,) = trace(model.network.decoder, x, start)
+    (layer,) = found.states
+    assert np.allclose(layer.heat, traced.h[:, list(layer.units)].T)
+    assert len(found.memory.norms) == len(found.wrote)
+    with pytest.raises(ConfigError, match="stack 'both': expected encoder or decoder"):
+        model.explain("a b", "states", stack="both")
+    with pytest.raises(ConfigError, match="its states or memory are not among the methods"):
+        model.explain("a b", "occlusion", stack="decoder")
+    with pytest.raises(ConfigError, match="only a translator has an encoder and a decoder"):
+        explaining.planted("mean").explain("w0 w1", "states", stack="decoder")

@@ -37,6 +37,7 @@ from unrolled.tasks import Generator
 from unrolled.tasks.base import Run
 from unrolled.tasks.generate import pack_state, train_text, unpack_state
 from unrolled.tasks.measure_generator import (
+    every_step_metrics,
     frame_metrics,
     next_item_metrics,
     rank_metrics,
@@ -280,6 +281,29 @@ def test_items_are_recommended_and_ranked() -> None:
     assert ranked["negatives_ndcg@10"] > 0.9
     with pytest.raises(DataError, match="no item that the model knows"):
         fitted.recommend(["zzz"])
+
+
+def test_every_step_of_a_session_is_ranked_after_those_before_it() -> None:
+    histories = [list("abcab"), list("cabca"), list("bcabc")] * 8
+    choices = {"hidden_size": 16, "embedding_size": 16, "dropout": 0.0, "epochs": 15, "lr": 0.02}
+    model = Generator(**choices, batch_size=8, schedule="constant").fit(histories).model_
+    sessions = [list("abca"), ["b"], ["c", "zz", "a"]]
+    ranks = []
+    for items in sessions:
+        for t in range(1, len(items)):
+            scores = model.next_scores([model.encode(items[:t])], exclude_seen=False)[0]
+            (wanted,) = model.encode([items[t]])
+            known = np.isfinite(scores[wanted])
+            ranks.append((scores >= scores[wanted]).sum() if known else math.inf)
+    found = every_step_metrics(model, Corpus("t", sessions))
+    wanted = rank_metrics(np.array(ranks, float))
+    assert found == {
+        "steps_recall@20": wanted["recall@20"],
+        "steps_mrr@20": pytest.approx(wanted["mrr@20"]),
+        "steps": 5,
+    }
+    assert found["steps_recall@20"] == 4 / 5
+    assert every_step_metrics(model, Corpus("t", [["b"]])) == {}
 
 
 def test_frames_are_learned_and_drawn() -> None:

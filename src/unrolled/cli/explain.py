@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -21,6 +21,11 @@ from unrolled.cli.levels import LEVEL, SpreadLevels
     "--how", type=click.Choice(["remove", "replace"]), help="How steps leave the input in tests."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random orders.")
+@click.option(
+    "--stack",
+    type=click.Choice(["encoder", "decoder"]),
+    help="Of a translator: whose states, memory and units.  [default: encoder]",
+)
 @click.option("--unit", help="With --data: its inputs that excite a unit most, such as L0:17.")
 @click.option("--data", "data", type=click.Path(), help="File of sequences, in place of TEXTS.")
 @click.option("--format", "kind", help="Of --data: csv, npz ... (else by the ending).")
@@ -49,6 +54,7 @@ def command(
     target: str | None,
     how: str | None,
     seed: int,
+    stack: Literal["encoder", "decoder"] | None,
     unit: str | None,
     data: str | None,
     kind: str | None,
@@ -71,7 +77,8 @@ def command(
 
     Then, by each of --methods (attention, occlusion, gradient, integrated, timeshap), which step
     mattered, with a test that says whether to trust the method; gates and states (states), and how
-    long the model remembers (memory), of a captioner over the words that it wrote. gradient,
+    long the model remembers (memory), of a captioner and of a translator's --stack decoder over the
+    words that it wrote. gradient,
     integrated and memory need torch.
 
     --target names what is explained: a label; a place in the answer, of a tagger also intent or
@@ -92,10 +99,10 @@ def command(
     loaded = load(model)
     check_flags(loaded.config)
     if unit is not None:
-        nearest_inputs(loaded, data, unit, kind, as_json=as_json)
+        nearest_inputs(loaded, data, unit, kind, stack, as_json=as_json)
         return
     shown = shown_of(loaded, texts, data, kind, rows, beam=beam, level=level)
-    choices: dict[str, Any] = {"target": target, "how": how, "seed": seed}
+    choices: dict[str, Any] = {"target": target, "how": how, "seed": seed, "stack": stack}
     explained = [explained_by(loaded, each, methods, choices) for each in shown.inputs]
     every = [found for each in explained for found in each.values()]
     write_report(out, _page(loaded, Path(model), shown.examples, every))

@@ -51,7 +51,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "classify frames": f"{EXPLAIN} --unit",
         "regress": f"{EXPLAIN} --unit",
         "regress frames": f"{EXPLAIN} --unit",
-        "translate": f"{EXPLAIN} --unit --beam",
+        "translate": f"{EXPLAIN} --stack --unit --beam",
         "tag": f"{EXPLAIN} --unit",
         "tag frames": f"{EXPLAIN} --unit",
         "caption": f"{EXPLAIN} --unit --beam",

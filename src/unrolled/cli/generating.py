@@ -144,8 +144,11 @@ def evaluate(model: GeneratorModel, data: str, kind: str | None) -> dict[str, An
         return measure.frame_metrics(model, read_whole(data, partial(_frames, model)))
     if model.kind == "items":
         corpus = read_whole(data, partial(read_items, key=model.generation.items))
-        ranked = measure.next_item_metrics(model, corpus)
-        return {**ranked, **measure.sequence_metrics(model, corpus)}
+        return {
+            **measure.next_item_metrics(model, corpus),
+            **measure.every_step_metrics(model, corpus),
+            **measure.sequence_metrics(model, corpus),
+        }
     assert isinstance(model.vocabulary, Vocabulary)
     lines = files_lines(paths)
     ids = write_ids(lines, model.vocabulary, name=data)

@@ -8,6 +8,7 @@ from typing import Any
 from unrolled.cli.common import write_json
 from unrolled.cli.flags import need
 from unrolled.errors import ConfigError, DataError
+from unrolled.explain.subject import Stack
 from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.runtime.generator_model import GeneratorModel
@@ -98,7 +99,13 @@ def chosen_rows(rows: str | None, count: int) -> list[int]:
 
 
 def nearest_inputs(
-    model: Any, data: str | None, unit: str, kind: str | None, *, as_json: bool
+    model: Any,
+    data: str | None,
+    unit: str,
+    kind: str | None,
+    stack: Stack | None = None,
+    *,
+    as_json: bool,
 ) -> None:
     """Write the inputs of `data` in which `unit` is largest, best first, and where in them."""
     from unrolled.explain.states import nearest
@@ -107,9 +114,9 @@ def nearest_inputs(
     if data is None:
         raise ConfigError("--unit needs --data: a file with the inputs to look through")
     inputs = read_inputs(model, data, kind)
-    stack, reads = stack_of(model)
+    layers, reads = stack_of(model, stack)
     names, read, starts = zip(*(reads(each) for each in inputs), strict=True)
-    found = nearest(stack, read, unit, starts=starts)
+    found = nearest(layers, read, unit, starts=starts)
     if as_json:
         write_json(
             [

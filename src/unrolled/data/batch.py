@@ -71,18 +71,6 @@ def translation_batch(
     return Batch(source, source_lengths, chosen, target_in, target_out, lengths + 1)
 
 
-def classification_batch(
-    sources: Sequence[Sequence[int]],
-    labels: npt.NDArray[np.integer] | Sequence[int] | None,
-    index: npt.NDArray[np.integer] | Sequence[int],
-) -> Batch:
-    """Return the records `index` [N] of all `sources` and class `labels` as one batch."""
-    chosen = np.asarray(index, dtype=np.int64)
-    source, source_lengths = pad([sources[i] for i in chosen])
-    classes = None if labels is None else np.asarray(labels, dtype=np.int64)[chosen]
-    return Batch(source, source_lengths, chosen, labels=classes)
-
-
 def buckets(
     lengths: npt.NDArray[np.integer] | Sequence[int],
     *,

@@ -23,15 +23,25 @@ RATES = {
     "intent_accuracy": "intent",
     "sentence_accuracy": "sentences",
 }
-LOSSES = {"train_loss": "training", "validation_loss": "validation"}
+LOSSES = {"train_loss": "training", "log_loss": "validation", "nats": "validation"}
+RANKS = {"hr@10": "HR@10", "recall@20": "recall@20", "ndcg@10": "NDCG@10", "mrr@20": "MRR@20"}
 SCORES = {"bleu": "BLEU"}
+MISSED = {"rmse": "RMSE", "mae": "MAE"}
 ERRORS = {"mase": "MASE"}
+PERCENT = {**RATES, **RANKS}
 TABLED = (
     "train_loss",
-    "validation_loss",
+    "log_loss",
+    "nats",
+    "bits",
+    "perplexity",
     *RATES,
+    *RANKS,
     "bleu",
     "mae",
+    "rmse",
+    "r2",
+    "spearman",
     "mase",
     "crps",
     "lr",
@@ -52,7 +62,7 @@ class Chart:
 
 
 def charts(log: Log) -> list[Chart]:
-    """Return a chart of losses [nats], of rates [%] and of BLEU, each where the log has any.
+    """Return charts of losses [nats], rates and ranks [%], BLEU and errors, as far as the log goes.
 
     Values that are missing or not finite leave a gap.
     """
@@ -75,6 +85,14 @@ def charts(log: Log) -> list[Chart]:
             "\u00a0%",
         ),
         Chart(
+            "Ranking of the next item on validation data by epoch",
+            "score [%]",
+            "HR and recall are the share of sequences whose last item is among the first 10 or 20,"
+            " NDCG and MRR count it the more the higher it stands; all should rise.",
+            _series(log, RANKS, 100.0),
+            "\u00a0%",
+        ),
+        Chart(
             "BLEU on validation data by epoch",
             "BLEU [0 to 100]",
             "The higher, the more words and phrases agree with the references.",
@@ -86,6 +104,12 @@ def charts(log: Log) -> list[Chart]:
             "The mean error over that of the value a season ago, one step after the other in the"
             " past; the lower the better, and how far it can fall depends on the horizon.",
             _series(log, ERRORS, 1.0),
+        ),
+        Chart(
+            "Error on validation data by epoch",
+            "error [units of the target]",
+            "The lower the better; RMSE counts large errors more than MAE does.",
+            _series(log, MISSED, 1.0),
         ),
     ]
     return [chart for chart in found if chart.series]
@@ -149,13 +173,18 @@ def _sentence(line: Series, unit: str) -> str:
 
 
 def _column(key: str) -> str:
-    if key in RATES:
-        return f"{RATES[key]} [%]"
+    if key in PERCENT:
+        return f"{PERCENT[key]} [%]"
     units = {
         "seconds": "time [s]",
         "lr": "learning rate",
         "bleu": "BLEU",
+        "log_loss": "validation loss [nats]",
+        "nats": "validation loss [nats]",
+        "bits": "bits a unit",
         "mae": "MAE",
+        "rmse": "RMSE",
+        "r2": "R²",
         "mase": "MASE",
         "crps": "CRPS",
     }
@@ -167,4 +196,4 @@ def _cell(record: Mapping[str, Any], key: str) -> str | float:
     if not finite(value):
         return "–"
     assert value is not None
-    return 100.0 * value if key in RATES else float(value)
+    return 100.0 * value if key in PERCENT else float(value)

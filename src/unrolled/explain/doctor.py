@@ -37,7 +37,16 @@ THRESHOLDS: dict[str, tuple[float, str]] = {
 # Of a step that did not move at all.
 TINY = 1e-12
 # What validation logs, in the order in which it is believed; +1 where more is better.
-VALIDATED = {"log_loss": -1, "per": -1, "wer": -1, "accuracy": 1}
+VALIDATED = {
+    "log_loss": -1,
+    "nats": -1,
+    "crps": -1,
+    "mase": -1,
+    "rmse": -1,
+    "per": -1,
+    "wer": -1,
+    "accuracy": 1,
+}
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):

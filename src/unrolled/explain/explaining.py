@@ -23,7 +23,7 @@ from unrolled.explain.results import (
     numbers,
 )
 from unrolled.explain.states import cut, layer_states, trace
-from unrolled.explain.subject import STEPS_AT_ONCE, How, Subject, scores
+from unrolled.explain.subject import STEPS_AT_ONCE, How, Stack, Subject, scores
 from unrolled.explain.subjects import subject_of
 from unrolled.explain.timeshap import timeshap
 
@@ -56,6 +56,7 @@ def explain(
     target: str | int | None = None,
     how: How | None = None,
     seed: int = 0,
+    stack: Stack | None = None,
 ) -> Explanation:
     """Return why `model` answers `x` as it does, by each of `methods`.
 
@@ -65,13 +66,17 @@ def explain(
     carries its own deletion test.
     `target` is the label to explain, or the place in the answer, from 1; left out, the answer as a
     whole. `how` steps leave the input: "remove", or "replace" by `<unk>` or a mean. `seed` is of
-    what is random.
+    what is random. `stack` is whose states and memory a translator shows: "encoder" (left out), or
+    "decoder", over what it wrote.
 
-    Raises ConfigError for a method, target or `how` that does not fit and, naming the extra, where
-    a method needs torch and there is none; DataError for an input that the model cannot read.
+    Raises ConfigError for a method, target, `how` or `stack` that does not fit and, naming the
+    extra, where a method needs torch and there is none; DataError for an input that the model
+    cannot read.
     """
-    subject = subject_of(model, x, None if target is None else str(target))
+    subject = subject_of(model, x, None if target is None else str(target), stack)
     chosen, way = _methods(methods, subject), _how(how, subject)
+    if stack is not None and not {"states", "memory"} & set(chosen):
+        raise ConfigError(f"stack {stack!r}: its states or memory are not among the methods")
     steps = len(subject.steps)
     both = scores(subject, np.array([[True] * steps, [False] * steps]), way)
     found = [

@@ -107,7 +107,9 @@ def surprise_report(
 
 
 def _heading(example: Example) -> str:
-    return str(example.get("word") or "".join(join(list(example["tokens"]))))[:60]
+    tokens = list(example["tokens"])
+    read = " ".join(tokens) if example.get("unit") == "item" else "".join(join(tokens))
+    return str(example.get("word") or read)[:60]
 
 
 def _panel(example: Example) -> str:
@@ -132,5 +134,6 @@ def _panel(example: Example) -> str:
         )
         for t, token in enumerate(tokens)
     ]
-    marked = page.marked_text(tokens, (bits / max(float(bits.max()), 1e-9)).tolist())
+    shares = (bits / max(float(bits.max()), 1e-9)).tolist()
+    marked = page.marked_text(tokens, shares, apart=kind != "unit")
     return page.paragraph(said) + marked + page.table(f"Every {kind}", header, rows)

@@ -207,10 +207,13 @@ def articles(items: Sequence[tuple[str, str, bool]]) -> str:
     return f'<div class="grid-of">{inner}</div>'
 
 
-def marked_text(tokens: Sequence[str], weights: Sequence[float]) -> str:
-    """Return a text with tokens shaded by weight, the heaviest fully; tooltips tell the weights."""
+def marked_text(tokens: Sequence[str], weights: Sequence[float], *, apart: bool = False) -> str:
+    """Return a text with tokens shaded by weight, the heaviest fully; tooltips tell the weights.
+
+    `apart` puts a space between all tokens, also where they are single characters.
+    """
     most = max(weights, default=0.0) or 1.0
-    pieces = join(tokens)
+    pieces = _spaced(tokens) if apart else join(tokens)
     spans = []
     for token, piece, weight in zip(tokens, pieces, weights, strict=True):
         share = max(weight, 0.0) / most
@@ -222,6 +225,10 @@ def marked_text(tokens: Sequence[str], weights: Sequence[float]) -> str:
     return f'<p class="read" dir="auto">{"".join(spans)}</p>'
 
 
+def _spaced(tokens: Sequence[str]) -> list[str]:
+    return [f" {token}" if k else token for k, token in enumerate(tokens)]
+
+
 def signed_text(tokens: Sequence[str], values: Sequence[float], *, apart: bool = False) -> str:
     """Return a text with tokens shaded by value, the largest fully; below 0 underlined as well.
 
@@ -229,7 +236,7 @@ def signed_text(tokens: Sequence[str], values: Sequence[float], *, apart: bool =
     """
     most = max(map(abs, values), default=0.0) or 1.0
     spans = []
-    pieces = [f" {t}" if k else t for k, t in enumerate(tokens)] if apart else join(tokens)
+    pieces = _spaced(tokens) if apart else join(tokens)
     for token, piece, value in zip(tokens, pieces, values, strict=True):
         share = abs(value) / most
         kinds = [

@@ -14,7 +14,7 @@ import numpy as np
 
 from unrolled.explain.gradients import need_torch
 from unrolled.explain.results import Memory, numbers
-from unrolled.explain.subject import Array, How, Recalled, Subject, scores
+from unrolled.explain.subject import Array, How, Recalled, Stack, Subject, scores
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.spec import RecurrentSpec
 
@@ -157,12 +157,14 @@ def _sentence(steps: int, length_e: int | None, length_1: int | None) -> str:
     return f"The norm falls below 1/e of its largest at lag {length_e}, below 1 % {second}."
 
 
-def memory(model: Any, x: Any, *, target: str | None = None, seed: int = 0) -> Memory:
-    """Return how long the stack of `model` remembers on input `x`.
+def memory(
+    model: Any, x: Any, *, target: str | None = None, seed: int = 0, stack: Stack | None = None
+) -> Memory:
+    """Return how long the stack of `model` remembers on input `x`; of a translator, that `stack`.
 
     Raises ConfigError without torch, else as `model.explain`.
     """
     from unrolled.explain.subjects import subject_of
 
-    subject = subject_of(model, x, target)
+    subject = subject_of(model, x, target, stack)
     return memory_of(subject, subject.how, seed=seed)

@@ -45,6 +45,8 @@ MEANINGS = {
     "ndcg@10": "mean of 1 / log2(1 + place) of the last item, 0 beyond place 10; higher is better",
     "mrr@20": "mean of 1 / place of the last item, 0 beyond place 20; higher is better",
     "recall@20": "share of sequences whose last item is among the first 20 named; higher is better",
+    "steps_mrr@20": "mean of 1 / place over every item but the first, 0 beyond place 20",
+    "steps_recall@20": "share of all items but the first that are among the 20 named",
     "smape": "mean of 200 |y - f| / (|y| + |f|), in %; lower is better",
     "mase": "absolute error over that of the value a season ago, in the past; lower is better",
     "mse": "mean squared error; lower is better",

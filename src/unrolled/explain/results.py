@@ -137,8 +137,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     any. Steps leave by `how`. What was not asked for is None or empty. `name` is what the input is
     called where its steps do not say it; those of a `series` are places in time. Where
     the score is a value that may go `either_way`, methods rank by size and their tests watch how
-    far it moves. Where no stack reads the input, but one reads what it wrote, `wrote` names the
-    units that it read, from `<s>`: `states` and `memory` are over these instead of `steps`.
+    far it moves. Where the stack that is looked into reads what it wrote, `wrote` names the units
+    that it read, from `<s>`: `states` and `memory` are over these instead of `steps`.
     """
 
     answer: str

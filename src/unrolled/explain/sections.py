@@ -48,8 +48,8 @@ MEMORY = (
 
 
 WROTE = (
-    "No recurrent part reads this input. What is looked into is the part that writes, over what it"
-    " read as it wrote: <s>, which begins the text, and then each unit that it had written."
+    "What is looked into is the part that writes, over what it read as it wrote: <s>, which begins"
+    " the text, and then each unit that it had written."
 )
 
 

@@ -19,6 +19,7 @@ from unrolled.runtime.recurrent import Recurrent
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 How = Literal["remove", "replace"]
+Stack = Literal["encoder", "decoder"]
 # Steps, counted over all rows, that are scored in one batch.
 STEPS_AT_ONCE = 1 << 15
 
@@ -81,9 +82,9 @@ class Subject:
     input; None where parts are read at once. `differentiable` needs torch, and is None where the
     score has no slope. `name` is what the input is called where its steps do not say it; `series`
     that steps are places in time rather than units of a text; `either_way` that a score is a value
-    which matters as much where it rises as where it falls. Where no stack reads the input but one
-    reads what it wrote itself, `stack` is that one, `wrote` what it read, `read` the same vectors,
-    and `recalled` how the answer depends on them.
+    which matters as much where it rises as where it falls. Where the stack that is looked into
+    reads what it wrote itself instead of the input, `wrote` is what it read, `read` the same
+    vectors, and `recalled` how the answer depends on them.
     """
 
     steps: tuple[str, ...]

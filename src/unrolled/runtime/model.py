@@ -196,7 +196,7 @@ class TranslatorModel:
     ) -> Explanation:
         """Return why a text gets its answer: which steps mattered, gates, memory.
 
-        `methods` and `choices` (target, how, seed) are those of `unrolled.explain.explain`.
+        `methods` and `choices` (target, how, seed, stack) are those of `unrolled.explain.explain`.
         """
         from unrolled.explain.explaining import explain
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from unrolled.data.items import Corpus
 from unrolled.data.streams import Ids
-from unrolled.data.vocab import UNK
-from unrolled.runtime.generator_model import GeneratorModel, frame_losses
+from unrolled.data.vocab import BOS, SPECIALS, UNK
+from unrolled.runtime.generator_model import CHUNK, GeneratorModel, frame_losses
 
 Array = Any
 
@@ -95,6 +95,32 @@ def next_item_metrics(
         found = rank_metrics(np.array(among))
         metrics |= {f"negatives_{name}": value for name, value in found.items()}
     return {**metrics, "count": len(ranks)}
+
+
+def every_step_metrics(model: GeneratorModel, corpus: Corpus) -> dict[str, Any]:
+    """Rank every item but a sequence's first after those before it, as in sessions.
+
+    `steps_recall@20` and `steps_mrr@20` are means over steps, among all items, also those that were
+    there before, to which a session may return (Hidasi et al. 2016, section 4). Empty where no
+    sequence has two items.
+    """
+    ranks: list[Array] = []
+    for items in corpus.sequences:
+        ids = np.array([BOS, *model.encode(items)])
+        state: Any = None
+        for begin in range(0, len(ids) - 1, CHUNK):
+            part = ids[begin : begin + CHUNK + 1]
+            scores, state = model.network.log_probs(part[None, :-1], state)
+            scores[:, :, : len(SPECIALS)] = -np.inf
+            own = scores[0, np.arange(len(part) - 1), part[1:]]
+            places = (scores[0] >= own[:, None]).sum(axis=1).astype(np.float64)
+            ranks.append(np.where(np.isneginf(own), np.inf, places)[0 if begin else 1 :])
+    every = np.concatenate(ranks) if ranks else np.empty(0)
+    if not len(every):
+        return {}
+    found = rank_metrics(every)
+    kept = {f"steps_{name}": found[name] for name in ("recall@20", "mrr@20")}
+    return {**kept, "steps": len(every)}
 
 
 def _rank(own: float, scores: Array, of_itself: int = 1) -> float:

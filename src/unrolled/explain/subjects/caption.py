@@ -28,7 +28,7 @@ from unrolled.explain.subject import (
     token_rows,
 )
 from unrolled.explain.subjects.places import place
-from unrolled.explain.subjects.writing import recalled
+from unrolled.explain.subjects.writing import of_decoder
 from unrolled.explain.subjects.writing import written as written_of
 from unrolled.runtime import decode
 from unrolled.runtime.captioner_model import CaptionerModel
@@ -84,25 +84,22 @@ def subject(model: CaptionerModel, thing: Any, target: str | None) -> Subject:
     if alignment is not None and len(alignment):
         shares = alignment.mean(axis=0) if at is None else alignment[at]
     steps = _parts(model, thing, given)
-    end = len(known) if at is None else at + 1
-    wrote = written_of(network, source, known[:end], written[: end - 1])
-    return Subject(
+    described = Subject(
         steps=steps,
         answer=f"the text {text!r}" if at is None else f"{written[at]!r} in {text!r}",
         quantity="log-probability [nats]",
         removable=not vector and not network.spec.positions,
         score=score,
-        stack=network.decoder,
-        read=wrote.x,
+        stack=None,
+        read=None,
         differentiable=lambda: _slope(model, given, known, wanted, counted),
         attention=shares,
         alignment=alignment,
         written=written,
         each=None if at is not None else lambda keep, how: each(keep, how)[:, :-1],
         name=f"{', '.join(steps)} → {text}" if model.source_vocabulary else f"about: {text}",
-        wrote=wrote,
-        recalled=recalled(network, source, known[:end], wanted, counted),
     )
+    return of_decoder(described, network, source, wanted, counted)
 
 
 def _parts(model: CaptionerModel, thing: Any, given: Array) -> tuple[str, ...]:

@@ -103,6 +103,7 @@ def subject(model: GeneratorModel, sequence: Any, target: str | None) -> Subject
         read=read,
         differentiable=slope,
         before=before,
+        name=" ".join(_units(model, given)) if model.kind == "items" else "",
     )
 
 

@@ -15,38 +15,58 @@ from unrolled.explain.subject import (
     Mask,
     Reader,
     Reading,
+    Stack,
     Subject,
     token_baseline,
     token_rows,
 )
 from unrolled.explain.subjects.places import place
+from unrolled.explain.subjects.writing import of_decoder
+from unrolled.explain.subjects.writing import written as written_of
 from unrolled.runtime import decode
 from unrolled.runtime.model import TranslatorModel, encode
 
 
-def reader(
-    model: TranslatorModel,
-) -> Reader:
-    """Return the stack that reads texts, and what maps a text to its units and embeddings."""
+def reader(model: TranslatorModel, stack: Stack = "encoder") -> Reader:
+    """Return a stack, and what maps a text to what that read: the text, or its answer."""
 
     def read(text: str) -> Reading:
-        ids = encode(text, model.source_vocabulary, model.config.data.max_length).ids[0]
+        ids = _ids(model, text)
         units = tuple(model.source_vocabulary.unit(k) for k in ids)
         return Reading(units, model.network.source_embedding[ids])
 
+    def wrote(text: str) -> Reading:
+        ids = _ids(model, text)
+        tokens = _greedy(model, ids).tokens
+        units = tuple(model.target_vocabulary.unit(k) for k in tokens)
+        return written_of(model.network, np.asarray([ids]), np.asarray([BOS, *tokens]), units)
+
+    if stack == "decoder":
+        return model.network.decoder, wrote
     return model.network.encoder, read
 
 
-def subject(model: TranslatorModel, text: str, target: str | None) -> Subject:
+def _ids(model: TranslatorModel, text: str) -> list[int]:
+    return encode(text, model.source_vocabulary, model.config.data.max_length).ids[0]
+
+
+def _greedy(model: TranslatorModel, ids: list[int]) -> decode.Hypothesis:
+    tokens, lengths = np.asarray([ids]), np.asarray([len(ids)])
+    return decode.greedy(model.network, tokens, lengths, 2 * len(ids) + 20)[0][0]
+
+
+def subject(
+    model: TranslatorModel, text: str, target: str | None, stack: Stack = "encoder"
+) -> Subject:
     """Return the subject of the greedy answer to a text, or of its `target`-th token, from 1.
 
     The score of the whole answer counts its `</s>`; tokens before the one explained are given.
-    Raises DataError for an empty text, ConfigError for a place that the answer does not have.
+    States and memory are those of `stack`. Raises DataError for an empty text, ConfigError for a
+    place that the answer does not have.
     """
     network = model.network
-    ids = encode(text, model.source_vocabulary, model.config.data.max_length).ids[0]
-    tokens, lengths = np.asarray([ids]), np.asarray([len(ids)])
-    found = decode.greedy(network, tokens, lengths, 2 * len(ids) + 20)[0][0]
+    ids = _ids(model, text)
+    found = _greedy(model, ids)
     written = tuple(model.target_vocabulary.unit(k) for k in found.tokens)
     chosen = place(target, written, "the answer")
     wanted = np.asarray([*found.tokens, EOS])
@@ -84,7 +104,7 @@ def subject(model: TranslatorModel, text: str, target: str | None) -> Subject:
     if found.alignment is not None and len(found.alignment):
         shares = found.alignment.mean(axis=0) if chosen is None else found.alignment[chosen]
     text_of = model.target_vocabulary.decode(found.tokens)
-    return Subject(
+    translated = Subject(
         steps=tuple(model.source_vocabulary.unit(k) for k in ids),
         answer=f"the answer {text_of!r}"
         if chosen is None
@@ -100,3 +120,6 @@ def subject(model: TranslatorModel, text: str, target: str | None) -> Subject:
         written=written,
         each=None if chosen is not None else lambda keep, how: each(keep, how)[:, :-1],
     )
+    if stack == "decoder":
+        return of_decoder(translated, network, np.asarray([ids]), wanted, counted)
+    return translated

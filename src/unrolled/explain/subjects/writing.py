@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from unrolled.data.vocab import BOS, UNK
 from unrolled.explain.gradients import twin
-from unrolled.explain.subject import Array, Reading, Recalled
+from unrolled.explain.subject import Array, Reading, Recalled, Subject
 from unrolled.runtime.captioner import CaptionerNetwork
+from unrolled.runtime.networks import TranslatorNetwork
+
+Writer: TypeAlias = CaptionerNetwork | TranslatorNetwork
 
 
-def written(
-    network: CaptionerNetwork, source: Array, ids: Array, units: tuple[str, ...]
-) -> Reading:
+def of_decoder(
+    subject: Subject, network: Writer, source: Array, wanted: Array, counted: Array
+) -> Subject:
+    """Return a subject whose states and memory are those of the decoder, over what it had read.
+
+    Explained are the `counted` places of `wanted` [T], what follows `<s>`; it was written about one
+    `source`.
+    """
+    ids = np.concatenate([[BOS], wanted])[: counted[-1] + 1]
+    wrote = written(network, source, ids, subject.written[: len(ids) - 1])
+    return replace(
+        subject,
+        stack=network.decoder,
+        read=wrote.x,
+        wrote=wrote,
+        recalled=recalled(network, source, ids, wanted, counted),
+    )
+
+
+def written(network: Writer, source: Array, ids: Array, units: tuple[str, ...]) -> Reading:
     """Return what the decoder read, `ids` [T] from `<s>`, as it wrote about one `source`.
 
     `units` [T - 1] names what follows `<s>`. With additive attention x holds the context too.
@@ -26,7 +47,7 @@ def written(
 
 
 def recalled(
-    network: CaptionerNetwork, source: Array, ids: Array, wanted: Array, counted: Array
+    network: Writer, source: Array, ids: Array, wanted: Array, counted: Array
 ) -> Callable[[], Recalled]:
     """Return how the last state and log p of the `counted` places of `wanted` [T] hang on `ids`.
 
