@@ -279,7 +279,7 @@ def test_training_names_what_it_cannot_use():
     small = captioning.training(epochs=1)
     with pytest.raises(DataError, match=r"1 distinct item\(s\); at least 2"):
         train(given.take([0, 0]), captioning.options(), small)
-    with pytest.raises(DataError, match="3 numbers an item, but things: 6"):
+    with pytest.raises(DataError, match="vectors of 3 numbers, but things: vectors of 6"):
         train(given, captioning.options(), small,
               validation=described(values[:, :3], texts, "vector"))  # fmt: skip
     with pytest.raises(ConfigError, match="a caption is written in one direction"):

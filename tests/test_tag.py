@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pandas
 import polars
@@ -11,14 +13,13 @@ import tagging
 import tiny
 import unrolled
 from unrolled.data.sequences import Sequences
-from unrolled.data.tagging import Corpus
 from unrolled.errors import ConfigError, DataError, ModelError, UnrolledError
 from unrolled.spec import TaggerSpec
 from unrolled.tasks import Tagger
 from unrolled.tasks.base import Plan, Run
 from unrolled.tasks.evaluate import evaluate_tagger
 from unrolled.tasks.tag import train
-from unrolled.tasks.tag_data import hiding_rates
+from unrolled.tasks.tag_data import Words, hiding_rates
 
 GIVEN = tagging.sentences()
 LEARN = {"epochs": 12, "lr": 0.03}
@@ -141,12 +142,18 @@ def test_a_run_is_the_same_again_and_resumes_as_if_it_had_not_stopped(tmp_path):
 
 def test_what_is_rare_is_hidden_more_often():
     found = fit(word_dropout=0.5, training={"epochs": 1})
-    plan = Plan("tag", found.config.network, found.config.data, found.config.training, {}, "")
-    words, characters = hiding_rates(plan, Corpus([[4, 4], [4, 5]], [], [[6, 6], [6]]))
-    assert words[:6].tolist() == pytest.approx([0, 0, 0, 0, 0.5 / 3.5, 0.5 / 1.5])
-    assert characters[4:7].tolist() == pytest.approx([1, 1, 0.5 / 3.5])
-    assert len(words) == len(found.vocabularies["source"])
-    assert len(characters) == len(found.vocabularies["characters"])
+    config, known = found.config, found.vocabularies
+    plan = Plan("tag", config.network, config.data, config.training, known, "")
+    # One `in` and one `rio` stand past max_length, where they are not read.
+    seen = Counter({"in": 4, "rio": 2, "oslo": 1}), Counter({"in": 1, "rio": 1})
+    words, characters = hiding_rates(plan, Words(*seen))
+    ids = known["source"].encode_words(["in", "rio", "oslo", "get"])
+    assert words[ids].tolist() == pytest.approx([0.5 / 3.5, 0.5 / 1.5, 0.5 / 1.5, 1])
+    assert words[:4].tolist() == [0, 0, 0, 0]
+    ids = known["characters"].encode("iosg")
+    assert characters[ids].tolist() == pytest.approx([0.5 / 2.5, 0.5 / 3.5, 0.5 / 1.5, 1])
+    assert len(words) == len(known["source"])
+    assert len(characters) == len(known["characters"])
 
 
 def test_long_sequences_are_cut_in_training_only():

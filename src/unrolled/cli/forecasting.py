@@ -40,7 +40,7 @@ def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     unrolled train forecast ETTh1.csv --time date --target OT --out model/;
     unrolled train forecast 'parts/*.parquet' --horizon 24 --out model/
     """
-    from unrolled.data.panel import Panel, read_panel
+    from unrolled.data.panel import Panel, joined, read_panel
     from unrolled.data.read import read_table
     from unrolled.data.shards import shard_paths
     from unrolled.tasks.forecast import columns_of, train
@@ -56,7 +56,8 @@ def forecast(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     panel = PanelShards(data, paths, read) if paths else read(data)
     held = None
     if valid:
-        held = read(valid, (panel if isinstance(panel, Panel) else panel.load(0)).freq)
+        freq = (panel if isinstance(panel, Panel) else panel.load(0)).freq
+        held = joined((read(path, freq) for path in shard_paths(valid) or [valid]), valid)
     fitted = train(panel, options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
     for name, shown in NAMES.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ from unrolled.cli.common import say
 from unrolled.cli.naming import check_free, named
 from unrolled.config import DataSpec
 from unrolled.data.examples import Examples, format_of, read_examples
-from unrolled.data.shards import Shards, shard_paths
+from unrolled.data.shards import shard_paths
 from unrolled.errors import ConfigError, DataError
 from unrolled.runtime.model import ClassifierModel, RegressorModel
 
@@ -23,12 +22,6 @@ DIGITS = 6
 def read(path: str, *, spec: DataSpec, kind: str | None) -> Examples:
     """Return the examples of one file."""
     return read_examples(path, spec, format=kind)
-
-
-def source(data: str, read: Callable[[str], Examples]) -> Examples | Shards:
-    """Return the examples of a file, or the shards of a folder or a pattern."""
-    paths = shard_paths(data)
-    return read(data) if paths is None else Shards(data, paths, read)
 
 
 def predict(

@@ -10,7 +10,8 @@ import msgspec
 
 from unrolled.data.conll import COLUMNS, COMMENT, MISC, column_index, split_columns
 from unrolled.data.sequences import FRAMES, Sequences, format_of
-from unrolled.errors import ConfigError
+from unrolled.data.shards import shard_paths
+from unrolled.errors import ConfigError, DataError
 from unrolled.runtime.tagger_model import Tagged, TaggerModel, Tagging
 
 DIGITS = 6
@@ -20,21 +21,48 @@ CONFIDENCE = "Confidence="
 def predict(
     model: TaggerModel, data: str, kind: str | None, source: str | None, n_best: int, as_json: bool
 ) -> None:
-    """Write the tags of every sequence of `data` to stdout, in its own format."""
+    """Write the tags of every sequence of `data` to stdout, in its own format.
+
+    A folder or a pattern of files of one format is answered file by file.
+    """
+    paths = shard_paths(data) or [data]
+    shapes = [format_of(path, kind, tagged=False) for path in paths]
+    if n_best > 1 and "conllu" in shapes and not as_json:
+        raise ConfigError("--n-best: a CoNLL-U file holds one tag a word; give --json")
+    for path, shape in zip(paths, shapes, strict=True):
+        if shape != shapes[0] and not as_json:
+            raise DataError(f"{path}: {shape}, but {paths[0]}: {shapes[0]}; give --json")
+    ends = True
+    for path, shape in zip(paths, shapes, strict=True):
+        if not ends:
+            sys.stdout.write("\n")
+        ends = _answer(model, path, kind, source, n_best, as_json, shape)
+
+
+def _answer(
+    model: TaggerModel,
+    data: str,
+    kind: str | None,
+    source: str | None,
+    n_best: int,
+    as_json: bool,
+    shape: str,
+) -> bool:
+    """Write the tags of one file; return whether another may follow without an empty line."""
     from unrolled.tasks.evaluate import read_sentences
 
-    shape = format_of(data, kind, tagged=False)
-    if n_best > 1 and shape == "conllu" and not as_json:
-        raise ConfigError("--n-best: a CoNLL-U file holds one tag a word; give --json")
     sequences = read_sentences(model, data, format=kind, source=source, tagged=False)
     found = model.tag(sequences.inputs, n_best=n_best)
+    ends = True
     if as_json or shape in ("jsonl", *FRAMES):
         lines = _json_lines(model, sequences, found, keep=shape == "jsonl" and not as_json)
     elif shape == "txt":
         lines = _plain_lines(found)
     else:
         lines = _conll_lines(model, sequences, found, shape)
+        ends = not sequences.lines[-1].strip()
     sys.stdout.writelines(lines)
+    return ends
 
 
 def _plain_lines(found: Tagged) -> Iterator[str]:

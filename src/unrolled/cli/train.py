@@ -11,9 +11,14 @@ from unrolled.cli import captioning
 from unrolled.cli.common import spec_options
 from unrolled.cli.forecasting import forecast
 from unrolled.cli.generating import generate
-from unrolled.cli.training import common_options, one_file, report_fitted, resolve, training_run
+from unrolled.cli.training import (
+    beside_one_file,
+    common_options,
+    report_fitted,
+    resolve,
+    training_run,
+)
 from unrolled.config import TrainSpec
-from unrolled.errors import ConfigError
 from unrolled.options import ClassifyOptions, RegressOptions, TagOptions, TranslateOptions
 
 
@@ -40,14 +45,15 @@ def classify(data: str, valid: str | None, kind: str | None, **given: Any) -> No
     Example: unrolled train classify gait.csv --sequence id --time t --features x,y --out model/
     """
     from unrolled.cli import pooled
+    from unrolled.data.shards import read_shards, read_whole
     from unrolled.tasks.classify import train
     from unrolled.tasks.reading import reading
 
     options, training, rest = resolve(ClassifyOptions, given)
     spec = reading(options, data, kind)
     read = partial(pooled.read, spec=spec, kind=kind)
-    held = read(valid) if valid else None
-    examples = pooled.source(data, read)
+    held = read_whole(valid, read) if valid else None
+    examples = read_shards(data, read)
     run = training_run(rest)
     fitted = train(examples, options, training, validation=held, data=spec, run=run)
     report_fitted(fitted, rest)
@@ -64,14 +70,15 @@ def regress(data: str, valid: str | None, kind: str | None, **given: Any) -> Non
     Example: unrolled train regress wells.csv --sequence well --time day --target yield --out model/
     """
     from unrolled.cli import pooled
+    from unrolled.data.shards import read_shards, read_whole
     from unrolled.tasks.reading import reading
     from unrolled.tasks.regress import train
 
     options, training, rest = resolve(RegressOptions, given)
     spec = reading(options, data, kind)
     read = partial(pooled.read, spec=spec, kind=kind)
-    held = read(valid) if valid else None
-    examples = pooled.source(data, read)
+    held = read_whole(valid, read) if valid else None
+    examples = read_shards(data, read)
     run = training_run(rest)
     fitted = train(examples, options, training, validation=held, data=spec, run=run)
     report_fitted(fitted, rest)
@@ -92,8 +99,8 @@ def translate(
     Example: unrolled train translate pairs.tsv --out model/
     """
     from unrolled.data.read import read_pairs, read_parallel, texts
-    from unrolled.data.shards import shard_paths
-    from unrolled.tasks.translate import Pairs, PairShards, train
+    from unrolled.data.shards import read_shards, read_whole
+    from unrolled.tasks.translate import Pairs, train
 
     options, training, rest = resolve(TranslateOptions, given)
 
@@ -105,11 +112,9 @@ def translate(
             table = read_pairs(path, *names, format=kind)
         return Pairs(texts(table, names[0]), texts(table, names[1]), table.path, table.rows)
 
-    held = read(valid) if valid else None
-    paths = shard_paths(data)
-    if paths and target_file:
-        raise ConfigError(f"--target-file is for one file of sources, {data} is {len(paths)} files")
-    pairs = PairShards(data, paths, read) if paths else read(data, target_file)
+    held = read_whole(valid, read) if valid else None
+    beside_one_file("--target-file", target_file, data)
+    pairs = read_shards(data, partial(read, targets=target_file))
     fitted = train(pairs, options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
 
@@ -121,17 +126,18 @@ def tag(data: str, valid: str | None, kind: str | None, **given: Any) -> None:
     """Learn to tag every word of the sentences in DATA, or every frame of its sequences.
 
     DATA is CoNLL-U, CoNLL columns or JSONL (--format conllu, conll, jsonl), or frames of numbers in
-    npz or Parquet.
+    npz or Parquet. A folder or a pattern of files in quotes is read one file at a time.
 
     Example: unrolled train tag train.conllu --valid dev.conllu --out model/
     """
+    from unrolled.data.shards import read_shards, read_whole
     from unrolled.tasks.tag import train
     from unrolled.tasks.tag_data import read_tagged
 
-    one_file(data, "tag")
     options, training, rest = resolve(TagOptions, given)
-    held = read_tagged(valid, options, kind) if valid else None
-    sequences = read_tagged(data, options, kind)
+    read = partial(read_tagged, options=options, kind=kind)
+    held = read_whole(valid, read) if valid else None
+    sequences = read_shards(data, read)
     fitted = train(sequences, options, training, validation=held, run=training_run(rest))
     report_fitted(fitted, rest)
 

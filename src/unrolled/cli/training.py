@@ -27,7 +27,9 @@ def common_options(function: Any) -> Any:
         click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any key."),
         click.option("--config", type=click.Path(), help="TOML or JSON file of keys."),
         click.option("--format", "kind", help="csv, jsonl, conllu ... (else by ending)."),
-        click.option("--valid", type=click.Path(), help="Validation file (else a share of DATA)."),
+        click.option(
+            "--valid", type=click.Path(), help="Data to validate on (else a share of DATA)."
+        ),
         click.option("--out", type=click.Path(path_type=Path), required=True, help="Model folder."),
         click.argument("data", type=click.Path(allow_dash=True)),
     ):
@@ -35,15 +37,13 @@ def common_options(function: Any) -> Any:
     return function
 
 
-def one_file(data: str, task: str) -> None:
-    """Raise ConfigError where `data` is a folder or a pattern, for a task that reads one file."""
+def beside_one_file(flag: str, value: str | None, data: str) -> None:
+    """Raise ConfigError where `flag` names a file that goes with one file, and `data` is more."""
     from unrolled.data.shards import shard_paths
 
-    if shard_paths(data) is not None:
-        raise ConfigError(
-            f"{data}: train {task} reads one file; folders and patterns are for train classify, "
-            "regress and translate"
-        )
+    paths = shard_paths(data) if value else None
+    if paths is not None:
+        raise ConfigError(f"{flag} is for one file, {data} is {len(paths)} files")
 
 
 def resolve(struct: type[Any], given: dict[str, Any]) -> tuple[Any, TrainSpec, dict[str, Any]]:

@@ -23,7 +23,8 @@ class Batch:
     `source` [N, S] and `source_lengths` [N]; `index` [N] says which records these are. Translation:
     `target_in` [N, T] begins with `<s>`, `target_out` [N, T] ends with `</s>`, both are
     `target_lengths` [N] long. Classification: `labels` [N]. What a task lacks is None. Captions of
-    numbers have these, [N, S, F], as `source`.
+    numbers have these, [N, S, F], as `source`. Generation has as `source` what is told and the
+    step before it, [N, S + 1] or frames [N, S + 1, I].
     """
 
     source: npt.NDArray[Any]

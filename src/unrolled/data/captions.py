@@ -61,6 +61,20 @@ class Described:
             [rows[i] for i in chosen],
         )
 
+    @property
+    def form(self) -> str:
+        """What is described: attributes, or numbers, and how many."""
+        if self.kind == "attributes" or not len(self):
+            return "attributes" if len(self) else ""
+        noun = "vectors" if self.kind == "vector" else "regions"
+        return f"{noun} of {self.inputs[0].shape[1]} numbers"
+
+    def joined(self, others: Sequence[Described], name: str) -> Described:
+        """Return these and others, of which `name` is all that says where they are from."""
+        parts = (self, *others)
+        texts = [given for part in parts for given in part.captions]
+        return Described(name, self.kind, [x for part in parts for x in part.inputs], texts)
+
     def where(self, i: int) -> str:
         """Return where thing `i` is: `"train.jsonl, row 7"`."""
         return f"{self.name}, row {self.rows[i] if self.rows else i + 1}"

@@ -64,6 +64,11 @@ class Examples:
         places = [part.where_answer(i) for part in parts for i in range(len(part))]
         return Examples(inputs, targets, name, features=self.features, places=places)
 
+    @property
+    def form(self) -> str:
+        """What is read: texts, or frames of these features."""
+        return f"features {', '.join(self.features)}" if self.features else "texts"
+
     def where(self, i: int) -> str:
         """Return where example `i` is: `"reviews.csv, row 7"`."""
         if self.places:

@@ -19,16 +19,51 @@ NEGATIVES = "negatives"
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sequences of a file: lists of items or frames [T, I]; `negatives` a list for each, if any."""
+    """Sequences of a file: lists of items or frames [T, I]; `negatives` a list for each, if any.
+
+    `numbers` (else they are counted) say which of the file each is, from 1.
+    """
 
     name: str
     sequences: list[Any]
     negatives: list[list[str]] | None = None
+    numbers: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What is read: the sequences."""
+        return self.sequences
+
+    @property
+    def form(self) -> str:
+        """What a sequence is of: items, or frames of so many values."""
+        if self.sequences and isinstance(self.sequences[0], np.ndarray):
+            return f"frames of {self.sequences[0].shape[1]} values"
+        found = "items" if self.negatives is None else "items with negatives"
+        return found if self.sequences else ""
 
     def take(self, index: Any) -> Corpus:
         """Return the sequences at `index`."""
-        kept = None if self.negatives is None else [self.negatives[i] for i in index]
-        return Corpus(self.name, [self.sequences[i] for i in index], kept)
+        chosen = list(index)
+        kept = None if self.negatives is None else [self.negatives[i] for i in chosen]
+        numbers = self.numbers or range(1, len(self) + 1)
+        sequences = [self.sequences[i] for i in chosen]
+        return Corpus(self.name, sequences, kept, [numbers[i] for i in chosen])
+
+    def joined(self, others: Sequence[Corpus], name: str) -> Corpus:
+        """Return these and others, of which `name` is all that says where they are from."""
+        parts = (self, *others)
+        negatives = None
+        if self.negatives is not None:
+            negatives = [each for part in parts for each in part.negatives or ()]
+        return Corpus(name, [each for part in parts for each in part.sequences], negatives)
+
+    def where(self, i: int) -> str:
+        """Return where sequence `i` is: `"baskets.jsonl, sequence 7"`."""
+        return f"{self.name}, sequence {self.numbers[i] if self.numbers else i + 1}"
 
 
 def shape_of(path: str, kind: str | None) -> str:
@@ -39,6 +74,15 @@ def shape_of(path: str, kind: str | None) -> str:
             raise ConfigError(f"unknown format {kind!r}; one of: {', '.join(known)}")
         return known[kind]
     return known.get(path.rpartition(".")[2].lower(), "text")
+
+
+def shape_of_files(paths: Sequence[str], kind: str | None) -> str:
+    """Return what files hold, as `shape_of` does; DataError where one holds another thing."""
+    first = shape_of(paths[0], kind)
+    for path in paths[1:]:
+        if (found := shape_of(path, kind)) != first:
+            raise DataError(f"{path}: {found}, but {paths[0]}: {first}")
+    return first
 
 
 def read_items(path: str, key: str) -> Corpus:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from unrolled.errors import DataError
 
 Array = NDArray[Any]
 
@@ -32,6 +35,19 @@ class Moments:
         squares = np.where(there, (whole - mean) ** 2, 0).sum(axis=0)
         return cls(count, mean, squares)
 
+    @classmethod
+    def over(cls, parts: Iterable[Array], name: str) -> Moments:
+        """Return the moments of parts [n, I] together; DataError with `name` where there are none.
+
+        One part is in memory at a time.
+        """
+        found: Moments | None = None
+        for part in parts:
+            found = cls.of(part) if found is None else found.joined(cls.of(part))
+        if found is None:
+            raise DataError(f"{name}: no examples to train on")
+        return found
+
     def joined(self, other: Moments) -> Moments:
         """Return the moments of both parts together."""
         count = self.count + other.count
@@ -41,9 +57,15 @@ class Moments:
         return Moments(count, mean, self.squares + other.squares + between)
 
     @property
+    def spread(self) -> Array:
+        """The standard deviation of each column, 0 where it has no numbers."""
+        found: Array = np.sqrt(self.squares / np.maximum(self.count, 1))
+        return found
+
+    @property
     def scale(self) -> Array:
         """The standard deviation of each column; 1 where it is constant, or has no numbers."""
-        found = np.sqrt(self.squares / np.maximum(self.count, 1))
+        found = self.spread
         # Of equal numbers rounding may leave a trace that is no spread.
         steady = found <= 1e-12 * np.abs(self.mean)
         return np.where(steady | (found == 0), 1.0, found)

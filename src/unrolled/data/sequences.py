@@ -69,6 +69,22 @@ class Sequences:
             features=self.features,
         )
 
+    @property
+    def form(self) -> str:
+        """What is read: words, or frames of these features."""
+        return f"features {', '.join(self.features)}" if self.features else "words"
+
+    def joined(self, others: Iterable[Sequences], name: str) -> Sequences:
+        """Return these and others, of which `name` is all that says where they are from."""
+        parts = (self, *others)
+        return Sequences(
+            name,
+            [x for part in parts for x in part.inputs],
+            [tags for part in parts for tags in part.tags],
+            [intent for part in parts for intent in part.intents],
+            features=self.features,
+        )
+
     def where(self, i: int, t: int | None = None) -> str:
         """Return where sequence `i`, or its step `t`, is: `"train.conllu, row 7"`."""
         if t is None:

@@ -1,14 +1,14 @@
 """Where training examples come from: all in memory, or files that are read one at a time.
 
-Examples are those of a classifier, or pairs of texts: whatever has `inputs`, can `take` some of
-itself and can be `joined` with its like.
+Examples are those of a classifier, pairs of texts, tagged sequences and others: whatever has
+`inputs` and a `form`, can `take` some of itself and can be `joined` with its like.
 """
 
 from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
@@ -37,6 +37,11 @@ class Sharded(Named, Protocol):
     @property
     def inputs(self) -> Sequence[Any]:
         """What is read."""
+        ...
+
+    @property
+    def form(self) -> str:
+        """What one of them is, in words, alike in all shards; empty where there are none."""
         ...
 
     def __len__(self) -> int:
@@ -155,19 +160,12 @@ class FileShards(Files[E]):
         return examples.take(chosen)
 
     def _is_held(self, sequence: Any) -> bool:
-        digest = hashlib.blake2b(content_of(sequence), digest_size=8, salt=_salt(self.seed))
-        return int.from_bytes(digest.digest(), "big") < self.fraction * 2.0**64
+        digest = digest_of(sequence, 8, self.seed)
+        return int.from_bytes(digest, "big") < self.fraction * 2.0**64
 
 
-class Shards(FileShards[Examples]):
-    """Examples of a classifier or regressor in files."""
-
-
+Shards: TypeAlias = FileShards[Examples]
 Source: TypeAlias = SourceOf[Examples]
-
-
-def _salt(seed: int) -> bytes:
-    return (seed % 2**64).to_bytes(8, "big")
 
 
 def content_of(sequence: Any) -> bytes:
@@ -175,6 +173,17 @@ def content_of(sequence: Any) -> bytes:
     if isinstance(sequence, np.ndarray):
         return repr(sequence.shape).encode() + np.ascontiguousarray(sequence).tobytes()
     return str(sequence).encode("utf-8", "surrogatepass")
+
+
+def digest_of(sequence: Any, size: int = 16, seed: int = 0) -> bytes:
+    """Return `size` bytes that stand for what tells one input from another."""
+    salt = (seed % 2**64).to_bytes(8, "big")
+    return hashlib.blake2b(content_of(sequence), digest_size=size, salt=salt).digest()
+
+
+def as_source(examples: E | FileShards[E]) -> SourceOf[E]:
+    """Return all examples as shards: those in memory are one."""
+    return examples if isinstance(examples, FileShards) else Whole(examples)
 
 
 def divided(
@@ -190,8 +199,25 @@ def divided(
         return examples, examples.held_out() if validation is None else validation
     if validation is not None:
         return Whole(examples), validation
-    keep, held = split([content_of(x) for x in examples.inputs], fraction, seed)
+    keep, held = split([digest_of(x) for x in examples.inputs], fraction, seed)
     return Whole(examples.take(keep)), examples.take(held)
+
+
+def each(source: SourceOf[E]) -> Iterator[E]:
+    """Yield the shards one after the other; DataError where one has another form than the first."""
+    name = form = ""
+    for k in range(len(source)):
+        examples = source.load(k)
+        check_form(examples, form, name)
+        if not form:
+            name, form = examples.name, examples.form
+        yield examples
+
+
+def check_form(examples: Sharded, form: str, name: str) -> None:
+    """Raise DataError where examples have another form than those of `name`."""
+    if form and examples.form and examples.form != form:
+        raise DataError(f"{examples.name}: {examples.form}, but {name}: {form}")
 
 
 def first_of(source: SourceOf[E]) -> E:
@@ -201,6 +227,24 @@ def first_of(source: SourceOf[E]) -> E:
     while not len(first) and k < len(source):
         first, k = source.load(k), k + 1
     return first
+
+
+def read_shards(data: str, read: Callable[[str], E]) -> E | FileShards[E]:
+    """Return what a file holds, or the shards of a folder or a pattern."""
+    paths = shard_paths(data)
+    return read(data) if paths is None else FileShards(data, paths, read)
+
+
+def read_whole(data: str, read: Callable[[str], E]) -> E:
+    """Return what a file holds, or all files of a folder or a pattern together, in memory.
+
+    Raises DataError where a file holds another form than the first.
+    """
+    found = read_shards(data, read)
+    if not isinstance(found, FileShards):
+        return found
+    first, *others = each(found)
+    return first.joined(others, data) if others else first
 
 
 def shard_paths(data: str) -> list[str] | None:

@@ -57,6 +57,23 @@ def file_lines(path: str | Path) -> Lines:
     return lines
 
 
+def files_lines(paths: Sequence[str | Path]) -> Lines:
+    """Return a function that yields the lines of files one after the other, as `file_lines` does.
+
+    The end of a file is the end of a line, so that no unit runs from one file into the next.
+    """
+
+    def lines() -> Iterator[str]:
+        last = "\n"
+        for path in paths:
+            if not last.endswith("\n"):
+                yield "\n"
+            for last in file_lines(path)():
+                yield last
+
+    return lines
+
+
 def text_lines(text: str) -> Lines:
     """Return a function that yields the lines of a text with their ends."""
     return lambda: iter(io.StringIO(text, newline="\n"))

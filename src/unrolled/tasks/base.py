@@ -150,23 +150,6 @@ def _train(
     return Artifact(config, outcome.weights, plan.vocabularies, metrics, run.out)
 
 
-def cut(ids: list[list[int]], limit: int, what: str, where: Callable[[int], str], run: Run) -> None:
-    """Cut every sequence after `limit` units in place, and notify of how many and which first."""
-    long = [i for i, sequence in enumerate(ids) if len(sequence) > limit]
-    for i in long:
-        del ids[i][limit:]
-    tell_cut(run, len(long), len(ids), limit, what, where(long[0]) if long else "")
-
-
-def tell_cut(run: Run, cut: int, count: int, limit: int, what: str, first: str) -> None:
-    """Notify of how many of `count` sequences were cut after `limit` units, and which first."""
-    if cut:
-        run.notify(
-            f"{cut} of {count} {what} for training are longer than {limit} units (max_length) and "
-            f"were cut there; the first is {first}"
-        )
-
-
 def hide_tokens(tokens: Any, share: float, generator: Any) -> Any:
     """Read a share of the tokens [N, T] as `<unk>`, so that its embedding is trained too.
 
@@ -202,6 +185,11 @@ def hash_texts(*columns: Sequence[str]) -> str:
             digest.update(b"\x1f")
         digest.update(b"\x1e")
     return digest.hexdigest()
+
+
+def hash_shards(hashes: Sequence[str]) -> str:
+    """Return the hash of data in shards from theirs, in order; that of one shard is its own."""
+    return hashes[0] if len(hashes) == 1 else hash_texts(hashes)
 
 
 def _store(

@@ -5,8 +5,8 @@ Training needs the `train` extra; a fitted captioner predicts without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,23 +14,70 @@ import numpy as np
 from unrolled.artifact import Artifact
 from unrolled.config import CaptioningSpec, DataSpec, TrainSpec, VocabularySpec
 from unrolled.data import captions
-from unrolled.data.batch import Batch, buckets, translation_batch
+from unrolled.data.batch import Batch, translation_batch
 from unrolled.data.captions import Described, Input
-from unrolled.data.split import split as split_keys
+from unrolled.data.moments import Moments
+from unrolled.data.shards import (
+    FileShards,
+    SourceOf,
+    as_source,
+    check_form,
+    divided,
+    each,
+    first_of,
+)
 from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import CaptionOptions, recurrent_spec, resolve_tokens
 from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.spec import AttentionSpec, CaptionerSpec, CaptionInputs
-from unrolled.tasks.base import Plan, Run, cut, execute, hash_texts, hide_tokens
+from unrolled.tasks.base import Plan, Run, execute, hash_shards, hash_texts, hide_tokens
 from unrolled.tasks.evaluate import evaluate_captioner
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, check_shards, epoch_of, shelve
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
 
 
+@dataclass(frozen=True)
+class EncodedThings:
+    """Things of a shard as arrays, and every text about one as ids: text k is about `owners[k]`."""
+
+    inputs: Sequence[Input]
+    owners: Sequence[int]
+    targets: Sequence[Sequence[int]]
+
+    @property
+    def lengths(self) -> Lengths:
+        """How long the texts are, and how large what each is about."""
+        return list(map(len, self.targets)), [len(self.inputs[i]) for i in self.owners]
+
+    def batch(self, index: Any) -> Batch:
+        """Return the texts at `index` [N] and what they are about, padded."""
+        source, lengths = captions.batch([self.inputs[self.owners[k]] for k in index])
+        batch = translation_batch(self.targets, self.targets, index)
+        return replace(batch, source=source, source_lengths=lengths)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over all of the data tells: its hash, and what its things are."""
+
+    hash: str
+    kind: CaptionInputs
+    form: str
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Of things that are numbers: their mean and spread, and how many regions one has at most."""
+
+    moments: Moments
+    longest: int
+
+
 def train(
-    things: Described,
+    things: Described | FileShards[Described],
     options: CaptionOptions,
     training: TrainSpec,
     *,
@@ -43,69 +90,102 @@ def train(
     distinct things are held out. Raises DataError for data that cannot be trained on.
     """
     run = run or Run()
-    keys = things.keys()
-    if len(set(keys)) < 2:
-        raise DataError(
-            f"{things.name}: {len(set(keys))} distinct item(s); at least 2 are needed to train"
+    if options.bidirectional or options.initial_state != "zeros":
+        raise ConfigError(
+            "bidirectional and initial_state are not for captions: a caption is written in one "
+            "direction, from a state that comes from what it describes"
         )
-    data_hash, validation_hash = _hash(things), ""
-    if validation is None:
-        kept, held = split_keys(keys, training.validation_fraction, training.seed)
-        things, validation = things.take(kept), things.take(held)
-    else:
-        _check_same(things, validation)
-        validation_hash = _hash(validation)
-    plan = replace(make_plan(things, options, training, data_hash), validation_hash=validation_hash)
-    held_out = validation
-    return execute(plan, run, lambda **hooks: make_job(plan, things, held_out, run, **hooks))
+    found, told = survey(as_source(things)), ""
+    if validation is not None:
+        check_form(validation, found.form, things.name)
+        told = _hash(validation)
+    source, held = divided(things, validation, training.validation_fraction, training.seed)
+    numbers = None if found.kind == "attributes" else count_numbers(source)
+    plan = make_plan(source, found, numbers, options, training)
+    plan = replace(plan, validation_hash=told)
+    return execute(plan, run, lambda **hooks: make_job(plan, source, numbers, held, run, **hooks))
+
+
+def survey(source: SourceOf[Described]) -> Survey:
+    """Read all of the data once; DataError where no two things differ."""
+    hashed: list[str] = []
+    some: set[str] = set()
+    found: dict[str, CaptionInputs] = {}
+    for part in each(source):
+        hashed.append(_hash(part))
+        if len(part):
+            found[part.form] = part.kind
+        if len(some) < 2:
+            some.update(part.keys())
+    if len(some) < 2:
+        raise DataError(
+            f"{source.name}: {len(some)} distinct item(s); at least 2 are needed to train"
+        )
+    form, kind = next(iter(found.items()))
+    return Survey(hash_shards(hashed), kind, form)
 
 
 def _hash(things: Described) -> str:
     return hash_texts(things.keys(), ["\x1d".join(texts) for texts in things.captions])
 
 
-def _check_same(things: Described, validation: Described) -> None:
-    if things.kind != validation.kind:
-        raise DataError(f"{validation.name}: {validation.kind}, but {things.name}: {things.kind}")
-    if things.kind != "attributes":
-        ours, theirs = things.inputs[0].shape[1], validation.inputs[0].shape[1]
-        if ours != theirs:
-            raise DataError(
-                f"{validation.name}: {theirs} numbers an item, but {things.name}: {ours}"
-            )
+def count_numbers(source: SourceOf[Described]) -> Numbers:
+    """Return the mean and the spread of each number over all rows, and the longest thing."""
+    longest = 0
+
+    def rows() -> Iterator[Any]:
+        nonlocal longest
+        for part in each(source):
+            if len(part):
+                longest = max(longest, *map(len, part.inputs))
+                yield np.concatenate(list(part.inputs))
+
+    moments = Moments.over(rows(), source.name)
+    return Numbers(moments, longest)
+
+
+def _texts(source: SourceOf[Described]) -> Iterator[str]:
+    return (text for part in each(source) for text in _texts_of(part))
+
+
+def _texts_of(things: Described) -> Iterator[str]:
+    return (text for found in things.captions for text in found)
 
 
 def make_plan(
-    things: Described, options: CaptionOptions, training: TrainSpec, data_hash: str
+    source: SourceOf[Described],
+    found: Survey,
+    numbers: Numbers | None,
+    options: CaptionOptions,
+    training: TrainSpec,
 ) -> Plan:
-    """Fix the vocabularies, the network and the reading of data from options and data."""
-    if options.bidirectional or options.initial_state != "zeros":
-        raise ConfigError(
-            "bidirectional and initial_state are not for captions: a caption is written in one "
-            "direction, from a state that comes from what it describes"
-        )
-    texts = [text for found in things.captions for text in found]
+    """Fix the vocabularies, the network and the reading of data from options and data.
+
+    Raises ConfigError where BPE is asked for shards, since it reads all texts at once.
+    """
+    suggested = suggest_tokens(_texts_of(first_of(source)))
     spec = VocabularySpec(
-        tokens=resolve_tokens(options.tokens, suggest_tokens(texts)),
+        tokens=resolve_tokens(options.tokens, suggested),
         lowercase=options.lowercase,
         min_count=options.min_count,
         max_size=options.max_size,
     )
-    target = Vocabulary.build(texts, spec)
+    check_shards(spec.tokens, source)
+    target = Vocabulary.build(_texts(source), spec)
     vocabularies: dict[str, Vocabulary | LabelVocabulary] = {"target": target}
-    size = places = 0
-    if things.kind == "attributes":
+    places = 0
+    if numbers is None:
         named = VocabularySpec(tokens="word", max_size=options.max_size)
-        words = (name for given in things.inputs for name in given)
-        vocabularies["source"] = source = Vocabulary.of_words(words, named)
-        size = len(source)
+        words = (name for part in each(source) for given in part.inputs for name in given)
+        vocabularies["source"] = known = Vocabulary.of_words(words, named)
+        size = len(known)
     else:
-        size = things.inputs[0].shape[1]
-        places = max(map(len, things.inputs)) if options.positions else 0
-    longest = max(min(len(target.encode(text)), options.max_length) for text in texts)
+        size = len(numbers.moments.mean)
+        places = numbers.longest if options.positions else 0
+    longest = max(min(len(target.encode(text)), options.max_length) for text in _texts(source))
     return Plan(
         task="caption",
-        network=network_spec(options, things.kind, size, places, len(target)),
+        network=network_spec(options, found.kind, size, places, len(target)),
         data=DataSpec(
             source=options.features,
             target=options.caption,
@@ -115,8 +195,8 @@ def make_plan(
         ),
         training=training,
         vocabularies=vocabularies,
-        data_hash=data_hash,
-        token_dropout=options.token_dropout if things.kind == "attributes" else 0.0,
+        data_hash=found.hash,
+        token_dropout=options.token_dropout if numbers is None else 0.0,
     )
 
 
@@ -164,7 +244,8 @@ def network_spec(
 
 def make_job(
     plan: Plan,
-    things: Described,
+    source: SourceOf[Described],
+    numbers: Numbers | None,
     validation: Described,
     run: Run,
     *,
@@ -173,33 +254,17 @@ def make_job(
 ) -> Job:
     """Return what the training loop needs: the model, its batches, its loss, its validation."""
     from unrolled.nn.build import build
-    from unrolled.train.loop import Job, epoch_generator, seed_all
+    from unrolled.train.loop import Job, seed_all
 
-    training, target = plan.training, plan.vocabularies["target"]
-    assert isinstance(target, Vocabulary)
-    inputs = _encoded(plan, things)
-    owners = [i for i, found in enumerate(things.captions) for _ in found]
-    targets = [target.encode(text) for found in things.captions for text in found]
-    cut(targets, plan.data.max_length, "texts", lambda k: things.where(owners[k]), run)
-    lengths, sizes = [len(tokens) for tokens in targets], [len(inputs[i]) for i in owners]
-
-    def batches(epoch: int) -> list[Batch]:
-        order = buckets(
-            lengths,
-            target_lengths=sizes,
-            batch_size=training.batch_size,
-            batch_tokens=training.batch_tokens,
-            generator=epoch_generator(training.seed, epoch),
-        )
-        return [_batch(inputs, owners, targets, chosen) for chosen in order]
-
+    training = plan.training
+    shelf = _shelf(plan, source, run)
     seed_all(training.seed)
     model = build(plan.network, engine=training.engine)
-    if things.kind != "attributes":
-        _standardise(model, things.inputs)
+    if numbers is not None:
+        _standardise(model, numbers.moments)
     return Job(
         model=model,
-        batches=batches,
+        batches=lambda epoch: epoch_of(shelf, training, epoch),
         loss=_loss(plan),
         validate=_validation(plan, validation),
         keep=keep,
@@ -208,30 +273,30 @@ def make_job(
     )
 
 
-def _encoded(plan: Plan, things: Described) -> list[Input]:
-    source = plan.vocabularies.get("source")
-    if isinstance(source, Vocabulary):
-        return [np.array(source.encode_words(given), dtype=np.int64) for given in things.inputs]
-    return list(things.inputs)
+def _shelf(plan: Plan, source: SourceOf[Described], run: Run) -> Shelf[Described]:
+    """Encode every shard once, for its lengths; tell how many texts are cut."""
+    known, target = plan.vocabularies.get("source"), plan.vocabularies["target"]
+    assert isinstance(target, Vocabulary)
+
+    def encode(things: Described, cut: Cutter) -> EncodedThings:
+        inputs = things.inputs
+        if isinstance(known, Vocabulary):
+            inputs = [np.array(known.encode_words(given), dtype=np.int64) for given in inputs]
+        owners = [i for i, found in enumerate(things.captions) for _ in found]
+        targets = [target.encode(text) for found in things.captions for text in found]
+        short = cut(targets, "texts", lambda k: things.where(owners[k]))
+        return EncodedThings(inputs, owners, short)
+
+    return shelve(source, encode, plan.data.max_length, run, "texts")
 
 
-def _batch(
-    inputs: Sequence[Input], owners: Sequence[int], targets: Sequence[Sequence[int]], chosen: Any
-) -> Batch:
-    source, lengths = captions.batch([inputs[owners[k]] for k in chosen])
-    return replace(
-        translation_batch(targets, targets, chosen), source=source, source_lengths=lengths
-    )
-
-
-def _standardise(model: Any, inputs: Sequence[Input]) -> None:
+def _standardise(model: Any, moments: Moments) -> None:
     """Set the mean and the scale of each number over all rows; one that never varies becomes 0."""
     import torch
 
-    rows = np.concatenate(list(inputs)).astype(np.float64)
-    spread = rows.std(axis=0)
+    spread = moments.spread
     scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 1e-6)
-    model.feature_mean.copy_(torch.from_numpy(rows.mean(axis=0)))
+    model.feature_mean.copy_(torch.from_numpy(moments.mean))
     model.feature_scale.copy_(torch.from_numpy(scale))
 
 

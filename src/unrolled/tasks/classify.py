@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, LabelsSpec, TrainSpec
 from unrolled.data.examples import Examples
-from unrolled.data.shards import Shards, Source
+from unrolled.data.shards import FileShards, Shards, Source, each
 from unrolled.data.vocab import LabelVocabulary
 from unrolled.errors import ConfigError, DataError, did_you_mean
 from unrolled.options import ClassifyOptions
@@ -27,18 +27,16 @@ from unrolled.tasks.evaluate import evaluate_classifier
 from unrolled.tasks.pooled import (
     Reading,
     content_hash,
-    each,
     frame_moments,
     limited,
     make_job,
     read_as,
     replace_struct,
     sources,
-    start_from,
     trunk,
     with_hashes,
 )
-from unrolled.tasks.words import hashes
+from unrolled.tasks.words import hashes, start_from
 from unrolled.train.metrics import best_thresholds, label_metrics
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ def train(
     run = run or Run()
     if options.multi_label and training.label_smoothing > 0:
         raise ConfigError("label_smoothing spreads over classes; with multi_label there are none")
-    if not isinstance(examples, Shards):
+    if not isinstance(examples, FileShards):
         check_classes(Counter(_flat(examples, options.multi_label)), examples.name, options)
     given = validation
     source, validation = sources(examples, validation, training)
@@ -118,7 +116,7 @@ def train(
             labels.encode,
             run,
             criterion=_criterion(plan, training.label_smoothing),
-            prepare=lambda model: start_from(model, reading, moments),
+            prepare=lambda model: start_from(model, moments, reading.vocabulary, reading.vectors),
             validate=_validation(plan, limited(validation, training)),
             **hooks,
         )

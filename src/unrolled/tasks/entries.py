@@ -32,7 +32,7 @@ from unrolled.tasks.entry import TaskEntry, by_inputs
 from unrolled.tasks.evaluate import Labelled, answers, evaluate_examples
 from unrolled.tasks.pooled import Reading, frames_spec, trunk
 from unrolled.tasks.reading import reading
-from unrolled.tasks.tag_data import key_of, read_tagged
+from unrolled.tasks.tag_data import read_tagged
 from unrolled.tasks.translate import Pairs
 from unrolled.train.metrics import has_bleu
 
@@ -183,7 +183,7 @@ TASKS: dict[str, TaskEntry] = {
     "tag": TaskEntry(
         options=TagOptions,
         read=read_tagged,
-        split=by_inputs(lambda data: [key_of(each) for each in data.inputs]),
+        split=by_inputs(lambda data: [content_of(each) for each in data.inputs]),
         train=tag.train,
         **_measured(_as_given),
         network=_tag_network,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -14,7 +15,7 @@ from unrolled.data.captions import Described, read_described
 from unrolled.data.panel import Panel, joined
 from unrolled.data.read import read_pairs, read_table, texts
 from unrolled.data.sequences import FRAMES, Sequences, format_of, read_sequences
-from unrolled.data.shards import shard_paths
+from unrolled.data.shards import read_whole, shard_paths
 from unrolled.data.vocab import LabelVocabulary, normalise
 from unrolled.errors import DataError
 from unrolled.runtime.captioner_model import CaptionerModel
@@ -55,23 +56,24 @@ def read_examples(
 ) -> Examples:
     """Read labelled data as the model was trained to; `data` may be `-` for standard input.
 
-    A classifier, a regressor, a translator and a forecaster read a folder or a pattern of files,
-    too.
+    It may be a folder or a pattern of files, which are read together.
     """
     if isinstance(model, GeneratorModel):
         raise DataError(f"{data}: a generator has no labelled examples; use evaluate")
     if isinstance(model, TaggerModel):
-        return read_sentences(model, data, format=format, source=source, target=target)
+        tagger = partial(read_sentences, model, format=format, source=source, target=target)
+        return read_whole(data, tagger)
     if isinstance(model, CaptionerModel):
-        return read_described_by(model, data, format=format, source=source, target=target)
-    paths = shard_paths(data) or [data]
+        described = partial(read_described_by, model, format=format, source=source, target=target)
+        return read_whole(data, described)
     if isinstance(model, ForecastModel):
+        paths = shard_paths(data) or [data]
         return joined((model.read(read_table(path, format=format)) for path in paths), data)
     names = (source or model.config.data.source, target or model.config.data.target)
     if isinstance(model, (ClassifierModel, RegressorModel)):
         spec = _reading(model, source, target)
-        first, *others = (pooled.read_examples(path, spec, format=format) for path in paths)
-        return first.joined(others, data) if others else first
+        return read_whole(data, partial(pooled.read_examples, data=spec, format=format))
+    paths = shard_paths(data) or [data]
     tables = [read_pairs(path, *names, format=format) for path in paths]
     return Labelled(
         [text for table in tables for text in texts(table, names[0])],

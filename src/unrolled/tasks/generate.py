@@ -14,22 +14,25 @@ import numpy as np
 
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, GenerationSpec, TrainSpec, VocabularySpec
-from unrolled.data.batch import buckets, pad, rows_within
+from unrolled.data.batch import Batch, pad, rows_within
 from unrolled.data.items import Corpus
+from unrolled.data.shards import FileShards, SourceOf, as_source, divided, each
 from unrolled.data.split import split as split_keys
 from unrolled.data.streams import Ids, Lines, Streams, build_vocabulary, stream_hash, write_ids
+from unrolled.data.tagging import pad_frames
 from unrolled.data.vocab import BOS, EOS, PAD, Vocabulary
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import GenerateOptions, recurrent_spec, resolve_tokens
 from unrolled.runtime.generator_model import GeneratorModel
 from unrolled.spec import GeneratorSpec, SequenceKind
-from unrolled.tasks.base import Plan, Run, cut, execute, hash_texts
+from unrolled.tasks.base import Plan, Run, execute, hash_shards, hash_texts
 from unrolled.tasks.measure_generator import (
     frame_metrics,
     next_item_metrics,
     sequence_metrics,
     stream_metrics,
 )
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, epoch_of, shelve
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -71,8 +74,27 @@ def train_text(
     return execute(plan, run, lambda **hooks: _text_job(plan, streams, **hooks))
 
 
+@dataclass(frozen=True)
+class EncodedCorpus:
+    """Sequences of a shard, each with its beginning and, where it is learned, its end."""
+
+    sequences: Sequence[Any]
+
+    @property
+    def lengths(self) -> Lengths:
+        """How many steps of each are to be told."""
+        return [len(each) - 1 for each in self.sequences], None
+
+    def batch(self, index: Any) -> Batch:
+        """Return the sequences at `index` [N], padded: ids [N, T + 1] or frames [N, T + 1, I]."""
+        chosen = [self.sequences[i] for i in index]
+        frames = isinstance(chosen[0], np.ndarray)
+        values, lengths = pad_frames(chosen) if frames else pad(chosen)
+        return Batch(values, lengths - 1, index)
+
+
 def train_sequences(
-    corpus: Corpus,
+    corpus: Corpus | FileShards[Corpus],
     kind: SequenceKind,
     options: GenerateOptions,
     training: TrainSpec,
@@ -83,28 +105,46 @@ def train_sequences(
     """Train on sequences of items, or of frames of 0 and 1; return the best by validation.
 
     Items are judged by ndcg@10 of the last item of each validation sequence, frames by their
-    likelihood. Without `validation`, a share of the sequences is held out.
+    likelihood. Without `validation`, a share of the sequences is held out; of shards, equal ones
+    together.
     """
     run = run or Run()
-    hashes = [_corpus_hash(corpus), _corpus_hash(validation) if validation else ""]
-    if validation is None:
-        keys = list(range(len(corpus.sequences)))
+    if kind == "frames" and options.tied:
+        raise ConfigError("tied is for tokens; frames have no embedding")
+    hashed, width = _survey(as_source(corpus), kind)
+    hashes = [hashed, ""]
+    if validation is not None:
+        hashes[1] = _corpus_hash(validation)
+        _check_width(validation, width)
+    elif isinstance(corpus, Corpus):
+        keys = range(len(corpus))
         keep, held = split_keys(keys, training.validation_fraction, training.seed)
         corpus, validation = corpus.take(keep), corpus.take(held)
-    vocabularies, width = {}, 0
+    source, held_out = divided(corpus, validation, training.validation_fraction, training.seed)
+    vocabularies = {}
     spec = VocabularySpec(tokens="word", min_count=options.min_count, max_size=options.max_size)
-    if kind == "frames":
-        width = corpus.sequences[0].shape[1]
-        if any(each.shape[1] != width for each in (*corpus.sequences, *validation.sequences)):
-            raise DataError(f"{corpus.name}: frames must all have {width} values")
-        if options.tied:
-            raise ConfigError("tied is for tokens; frames have no embedding")
-    else:
-        words = (item for items in corpus.sequences for item in items)
+    if kind == "items":
+        words = (item for part in each(source) for items in part.sequences for item in items)
         vocabularies["source"] = Vocabulary.of_words(words, spec)
     plan = _plan(options, training, kind, spec, vocabularies, width, hashes)
-    held_out = validation
-    return execute(plan, run, lambda **hooks: _sequence_job(plan, corpus, held_out, run, **hooks))
+    return execute(plan, run, lambda **hooks: _sequence_job(plan, source, held_out, run, **hooks))
+
+
+def _survey(source: SourceOf[Corpus], kind: SequenceKind) -> tuple[str, int]:
+    """Read all of the data once; return its hash, and how wide frames are (items: 0)."""
+    hashed: list[str] = []
+    width = 0
+    for part in each(source):
+        hashed.append(_corpus_hash(part))
+        if kind == "frames" and len(part):
+            width = width or part.sequences[0].shape[1]
+            _check_width(part, width)
+    return hash_shards(hashed), width
+
+
+def _check_width(corpus: Corpus, width: int) -> None:
+    if width and any(frames.shape[1] != width for frames in corpus.sequences):
+        raise DataError(f"{corpus.name}: frames must all have {width} values")
 
 
 @dataclass(frozen=True)
@@ -234,7 +274,7 @@ def unpack_state(named: dict[str, Any]) -> Any:
 
 def _sequence_job(
     plan: Plan,
-    corpus: Corpus,
+    source: SourceOf[Corpus],
     validation: Corpus,
     run: Run,
     *,
@@ -242,25 +282,15 @@ def _sequence_job(
     recall: Callable[[], Weights],
 ) -> Job:
     from unrolled.nn.build import build
-    from unrolled.train.loop import Job, epoch_generator, seed_all
+    from unrolled.train.loop import Job, seed_all
 
     training = plan.training
-    prepared = _prepared(plan, corpus, run)
-    lengths = [len(each) - 1 for each in prepared]
-
-    def batches(epoch: int) -> list[Any]:
-        return buckets(
-            lengths,
-            batch_size=training.batch_size,
-            batch_tokens=training.batch_tokens,
-            generator=epoch_generator(training.seed, epoch),
-        )
-
+    shelf = _shelf(plan, source, run)
     seed_all(training.seed)
     return Job(
         model=build(plan.network, engine=training.engine),
-        batches=batches,
-        loss=_sequence_loss(plan, prepared),
+        batches=lambda epoch: epoch_of(shelf, training, epoch),
+        loss=_sequence_loss(plan),
         validate=_sequence_validation(plan, validation),
         keep=keep,
         recall=recall,
@@ -268,20 +298,23 @@ def _sequence_job(
     )
 
 
-def _prepared(plan: Plan, corpus: Corpus, run: Run) -> list[Any]:
-    """Return each sequence with its beginning, and with its end where that is learned."""
+def _shelf(plan: Plan, source: SourceOf[Corpus], run: Run) -> Shelf[Corpus]:
+    """Encode every shard once, for its lengths; tell how many lists of items are cut."""
     generation = plan.data.generation or GenerationSpec()
-    if generation.kind == "frames":
-        return [np.concatenate([np.zeros_like(x[:1]), x]) for x in corpus.sequences]
-    vocabulary = plan.vocabularies["source"]
-    assert isinstance(vocabulary, Vocabulary)
-    ids = [vocabulary.encode_words(items) for items in corpus.sequences]
-    end = [EOS] if generation.ends else []
-    cut(ids, plan.data.max_length, "sequences", lambda i: f"{corpus.name}, sequence {i + 1}", run)
-    return [[BOS, *found, *end] for found in ids]
+    vocabulary, end = plan.vocabularies.get("source"), [EOS] if generation.ends else []
+
+    def encode(corpus: Corpus, cut: Cutter) -> EncodedCorpus:
+        if not isinstance(vocabulary, Vocabulary):
+            frames = [np.concatenate([np.zeros_like(x[:1]), x]) for x in corpus.sequences]
+            return EncodedCorpus(frames)
+        ids = [vocabulary.encode_words(items) for items in corpus.sequences]
+        short = cut(ids, "sequences", corpus.where)
+        return EncodedCorpus([[BOS, *found, *end] for found in short])
+
+    return shelve(source, encode, plan.data.max_length, run, "sequences")
 
 
-def _sequence_loss(plan: Plan, prepared: list[Any]) -> Callable[..., Any]:
+def _sequence_loss(plan: Plan) -> Callable[..., Any]:
     """Return the mean over steps of -log p(next); of frames, summed over keys."""
     import torch
     from torch.nn import functional
@@ -289,15 +322,11 @@ def _sequence_loss(plan: Plan, prepared: list[Any]) -> Callable[..., Any]:
     frames = bool(plan.network.frame_size) if isinstance(plan.network, GeneratorSpec) else False
     smoothing = plan.training.label_smoothing
 
-    def loss(model: Any, rows: Any, share: float, generator: torch.Generator) -> Any:
+    def loss(model: Any, batch: Batch, share: float, generator: torch.Generator) -> Any:
         device = next(model.parameters()).device
-        chosen = [prepared[i] for i in rows]
-        lengths = torch.tensor([len(each) - 1 for each in chosen])
+        values, lengths = torch.from_numpy(batch.source), torch.from_numpy(batch.source_lengths)
+        values = values.to(device)
         if frames:
-            whole = np.zeros((len(chosen), int(lengths.max()) + 1, chosen[0].shape[1]), np.float32)
-            for n, each in enumerate(chosen):
-                whole[n, : len(each)] = each
-            values = torch.from_numpy(whole).to(device)
             inside = torch.arange(values.shape[1] - 1)[None] < lengths[:, None]
             logits, _ = model(values[:, :-1], None, lengths)
             inside = inside.to(device)
@@ -305,7 +334,6 @@ def _sequence_loss(plan: Plan, prepared: list[Any]) -> Callable[..., Any]:
                 logits[inside], values[:, 1:][inside], reduction="sum"
             )
             return total / lengths.sum(), int(lengths.sum())
-        values = torch.from_numpy(pad(chosen)[0]).to(device)
         logits, _ = model(values[:, :-1], None, lengths)
         found = functional.cross_entropy(
             logits.flatten(0, 1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +15,16 @@ from unrolled.config import DataSpec, FramesSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import Batch, pad
 from unrolled.data.examples import Examples
 from unrolled.data.moments import Moments
-from unrolled.data.shards import Shards, Source, Whole, content_of, divided, first_of
+from unrolled.data.shards import Shards, Source, Whole, content_of, divided, each, first_of
 from unrolled.data.tagging import pad_frames
 from unrolled.data.vectors import Vectors
 from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import ConfigError
 from unrolled.options import PooledOptions, recurrent_spec, resolve_tokens
 from unrolled.spec import AttentionSpec, ClassifierSpec, RecurrentSpec, RegressorSpec
-from unrolled.tasks.base import Plan, Run, hide_tokens, tell_cut
-from unrolled.tasks.shelf import Shelf, epoch_of
-from unrolled.tasks.words import with_vectors, write_vectors
+from unrolled.tasks.base import Plan, Run, hide_tokens
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, check_shards, epoch_of, shelve
+from unrolled.tasks.words import with_vectors
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -51,6 +51,11 @@ class Encoded:
 
     values: Sequence[Any]
     targets: Array
+
+    @property
+    def lengths(self) -> Lengths:
+        """How long the sequences are."""
+        return list(map(len, self.values)), None
 
     def batch(self, index: Array) -> PooledBatch:
         """Return the sequences at `index` [N], padded."""
@@ -104,20 +109,6 @@ def sources(
     return divided(examples, validation, training.validation_fraction, training.seed)
 
 
-def each(source: Source) -> Iterator[Examples]:
-    """Yield the shards one after the other; DataError where one has other features."""
-    features: tuple[str, ...] | None = None
-    for k in range(len(source)):
-        examples = source.load(k)
-        if features is not None and examples.features != features:
-            raise DataError(
-                f"{examples.name}: its features are {', '.join(examples.features)}, those of the "
-                f"first file {', '.join(features)}"
-            )
-        features = examples.features
-        yield examples
-
-
 def content_hash(source: Source) -> str:
     """Return the SHA-256 of all inputs and answers, in order."""
     digest = hashlib.sha256()
@@ -129,14 +120,12 @@ def content_hash(source: Source) -> str:
 
 def frame_moments(source: Source) -> Moments:
     """Return count, mean and spread of each feature over all frames."""
-    found: Moments | None = None
-    for examples in each(source):
-        for start in range(0, len(examples), 1024):
-            part = Moments.of(np.concatenate(list(examples.inputs[start : start + 1024])))
-            found = part if found is None else found.joined(part)
-    if found is None:
-        raise DataError(f"{source.name}: no examples to train on")
-    return found
+    parts = (
+        np.concatenate(list(examples.inputs[start : start + 1024]))
+        for examples in each(source)
+        for start in range(0, len(examples), 1024)
+    )
+    return Moments.over(parts, source.name)
 
 
 def read_as(source: Source, data: DataSpec, options: PooledOptions, run: Run) -> Reading:
@@ -160,8 +149,7 @@ def read_as(source: Source, data: DataSpec, options: PooledOptions, run: Run) ->
             raise ConfigError(f"vectors are of words, the texts' units are {spec.tokens!r}")
         words = (word for part in each(source) for x in part.inputs for word in x.split())
         return Reading(data, *with_vectors(options.vectors, words, spec, run))
-    if spec.tokens == "bpe" and len(source) > 1:
-        raise ConfigError("tokens 'bpe' reads all texts at once; give 'word' or 'char' for shards")
+    check_shards(spec.tokens, source)
     return Reading(data, Vocabulary.build((x for part in each(source) for x in part.inputs), spec))
 
 
@@ -243,35 +231,16 @@ def _shelf(
     plan: Plan, source: Source, targets: Callable[[Examples], Array], run: Run
 ) -> Shelf[Examples]:
     """Encode every shard once, for its lengths; tell how many sequences are cut."""
-    limit = plan.data.max_length
     vocabulary = plan.vocabularies.get("source")
-    cut = count = 0
-    first = ""
-
-    def whole(examples: Examples) -> Sequence[Any]:
-        if isinstance(vocabulary, Vocabulary):
-            return [vocabulary.encode(text) for text in examples.inputs]
-        return examples.inputs
-
-    def encode(examples: Examples, values: Sequence[Any] | None = None) -> Encoded:
-        values = whole(examples) if values is None else values
-        return Encoded([x[:limit] for x in values] if limit else values, targets(examples))
-
-    shelf = Shelf(source, encode)
-    for k, examples in enumerate(each(source)):
-        values = whole(examples)
-        long = [i for i, x in enumerate(values) if limit and len(x) > limit]
-        if long and not cut:
-            first = examples.where(long[0])
-        cut, count = cut + len(long), count + len(values)
-        encoded = encode(examples, values)
-        shelf.held = (k, encoded)
-        shelf.lengths.append(([len(x) for x in encoded.values], None))
     what = "sequences" if plan.data.frames else "texts"
-    tell_cut(run, cut, count, limit, what, first)
-    if not count:
-        raise DataError(f"{source.name}: no examples to train on")
-    return shelf
+
+    def encode(examples: Examples, cut: Cutter) -> Encoded:
+        values = examples.inputs
+        if isinstance(vocabulary, Vocabulary):
+            values = [vocabulary.encode(text) for text in values]
+        return Encoded(cut(values, what, examples.where), targets(examples))
+
+    return shelve(source, encode, plan.data.max_length, run, "examples")
 
 
 def _loss(
@@ -298,18 +267,6 @@ def limited(examples: Examples, training: TrainSpec) -> Examples:
     if not 0 < limit < len(examples):
         return examples
     return examples.take(np.random.default_rng(training.seed).permutation(len(examples))[:limit])
-
-
-def start_from(model: Any, reading: Reading, moments: Moments | None) -> None:
-    """Write the frames' mean and scale, or the words' vectors, into the model."""
-    import torch
-
-    if moments is not None:
-        with torch.no_grad():
-            model.frames.mean.copy_(torch.from_numpy(moments.mean))
-            model.frames.scale.copy_(torch.from_numpy(moments.scale))
-    if reading.vocabulary is not None and reading.vectors is not None:
-        write_vectors(model.embedding.weight, reading.vocabulary, reading.vectors)
 
 
 def with_hashes(plan: Plan, validation: Examples | None) -> Plan:

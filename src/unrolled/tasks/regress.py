@@ -15,7 +15,7 @@ from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, TrainSpec
 from unrolled.data.examples import Examples
 from unrolled.data.moments import Moments
-from unrolled.data.shards import Shards, Source
+from unrolled.data.shards import Shards, Source, each
 from unrolled.errors import DataError
 from unrolled.options import RegressOptions
 from unrolled.runtime.model import RegressorModel
@@ -25,18 +25,16 @@ from unrolled.tasks.evaluate import evaluate_regressor
 from unrolled.tasks.pooled import (
     Reading,
     content_hash,
-    each,
     frame_moments,
     limited,
     make_job,
     read_as,
     replace_struct,
     sources,
-    start_from,
     trunk,
     with_hashes,
 )
-from unrolled.tasks.words import hashes
+from unrolled.tasks.words import hashes, start_from
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Score, Weights
@@ -113,7 +111,7 @@ def train(
 def _start(model: Any, reading: Reading, frames: Moments | None, targets: Moments) -> None:
     import torch
 
-    start_from(model, reading, frames)
+    start_from(model, frames, reading.vocabulary, reading.vectors)
     with torch.no_grad():
         model.targets.mean.copy_(torch.from_numpy(targets.mean))
         model.targets.scale.copy_(torch.from_numpy(targets.scale))

@@ -5,44 +5,63 @@ Training needs the `train` extra; a fitted tagger predicts without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, TaggingSpec, TrainSpec, VocabularySpec
-from unrolled.data.batch import buckets
 from unrolled.data.schemes import Legal, legal
 from unrolled.data.sequences import Sequences
-from unrolled.data.split import split as split_keys
+from unrolled.data.shards import FileShards, SourceOf, as_source, check_form, divided
 from unrolled.data.tagging import Corpus, TagBatch, encode_words, tag_batch
 from unrolled.data.vocab import UNK, LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError
 from unrolled.options import TagOptions, recurrent_spec
 from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import CharacterSpec, RecurrentSpec, TaggerSpec
-from unrolled.tasks.base import Plan, Run, cut, execute
+from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.evaluate import evaluate_tagger
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, epoch_of, shelve
 from unrolled.tasks.tag_data import (
     Prepared,
+    Survey,
+    count_words,
     data_hash,
-    frame_scaling,
+    frame_moments,
     hiding_rates,
-    key_of,
-    start_from,
-    tag_labels,
+    survey,
     tagging_spec,
 )
-from unrolled.tasks.words import with_vectors
+from unrolled.tasks.words import hashes, start_from, with_vectors
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
 
 
+@dataclass(frozen=True)
+class EncodedSequences:
+    """Sequences of a shard as arrays, with their tags and, where they have any, intents [N]."""
+
+    corpus: Corpus
+    tags: Sequence[Sequence[int]]
+    intents: NDArray[np.int64] | None
+
+    @property
+    def lengths(self) -> Lengths:
+        """How long the sequences are."""
+        return self.corpus.lengths, None
+
+    def batch(self, index: NDArray[Any]) -> TagBatch:
+        """Return the sequences at `index` [N], padded."""
+        return tag_batch(self.corpus, self.tags, self.intents, index)
+
+
 def train(
-    sequences: Sequences,
+    sequences: Sequences | FileShards[Sequences],
     options: TagOptions,
     training: TrainSpec,
     *,
@@ -59,36 +78,28 @@ def train(
     run = run or Run()
     if options.head == "crf" and training.label_smoothing > 0:
         raise ConfigError("label_smoothing is for head 'softmax'; a CRF has no label of its own")
-    if not (options.embedding_size or options.vectors or options.characters or sequences.features):
+    found = survey(as_source(sequences), options)
+    if not (options.embedding_size or options.vectors or options.characters or found.features):
         raise ConfigError("embedding_size is 0 and characters is off: nothing of a word is read")
-    labels = tag_labels(sequences)
-    intents = None
-    if options.intent:
-        intents = LabelVocabulary.build(sequences.intents, name=f"{sequences.name}, intents")
-    hashed = data_hash(sequences, options)
-    tagging = tagging_spec(sequences, labels, options, run)
-    validation_hash = ""
-    if validation is None:
-        keys = [key_of(each) for each in sequences.inputs]
-        keep, held = split_keys(keys, training.validation_fraction, training.seed)
-        sequences, validation = sequences.take(keep), sequences.take(held)
-    else:
-        validation_hash = data_hash(validation, options)
-    plan, prepared = make_plan(sequences, labels, intents, options, training, tagging, hashed, run)
-    plan = replace(plan, validation_hash=validation_hash)
-    return execute(
-        plan, run, lambda **hooks: make_job(plan, prepared, sequences, validation, run, **hooks)
-    )
+    tagging = tagging_spec(as_source(sequences), found, options, run)
+    told = ""
+    if validation is not None:
+        if len(validation.features) != len(found.features):
+            check_form(validation, found.form, sequences.name)
+        told = data_hash(validation, hashes(options.vectors))
+    fraction, seed = training.validation_fraction, training.seed
+    source, held = divided(sequences, validation, fraction, seed)
+    plan, prepared = make_plan(source, found, options, training, tagging, run)
+    plan = replace(plan, validation_hash=told)
+    return execute(plan, run, lambda **hooks: make_job(plan, prepared, source, held, run, **hooks))
 
 
 def make_plan(
-    sequences: Sequences,
-    labels: LabelVocabulary,
-    intents: LabelVocabulary | None,
+    source: SourceOf[Sequences],
+    found: Survey,
     options: TagOptions,
     training: TrainSpec,
     tagging: TaggingSpec,
-    hashed: str,
     run: Run,
 ) -> tuple[Plan, Prepared]:
     """Fix the vocabularies, the network and the reading of data from options and data."""
@@ -104,30 +115,26 @@ def make_plan(
         max_length=options.max_length,
         tagging=tagging,
     )
-    vocabularies: dict[str, Vocabulary | LabelVocabulary] = {"target": labels}
-    prepared = Prepared()
-    if sequences.features:
-        prepared = Prepared(scaling=frame_scaling(sequences))
+    vocabularies: dict[str, Vocabulary | LabelVocabulary] = {"target": found.labels}
+    if found.features:
+        prepared = Prepared(moments=frame_moments(source))
     else:
-        if options.embedding_size or options.vectors:
-            words = [word for sentence in sequences.inputs for word in sentence]
-            spec = data.source_vocabulary
-            if options.vectors:
-                known, vectors = with_vectors(options.vectors, words, spec, run)
-                prepared = Prepared(vectors)
-            else:
-                known = Vocabulary.of_words(words, spec)
-            vocabularies["source"] = known
+        words = count_words(source, options.max_length)
+        prepared, spec = Prepared(words), data.source_vocabulary
+        if options.vectors:
+            known, vectors = with_vectors(options.vectors, words.counts, spec, run)
+            vocabularies["source"], prepared = known, Prepared(words, vectors)
+        elif options.embedding_size:
+            vocabularies["source"] = Vocabulary.of_words(words.counts.elements(), spec)
         if options.characters:
             spelled = VocabularySpec(tokens="char", max_size=options.max_size)
-            every = (word for sentence in sequences.inputs for word in sentence)
-            vocabularies["characters"] = Vocabulary.build(every, spelled)
-    if intents is not None:
-        vocabularies["intent"] = intents
-    sizes = {role: len(found) for role, found in vocabularies.items()}
+            vocabularies["characters"] = Vocabulary.build(words.counts.elements(), spelled)
+    if found.intents is not None:
+        vocabularies["intent"] = found.intents
+    sizes = {role: len(each) for role, each in vocabularies.items()}
     width = prepared.vectors.size if prepared.vectors else options.embedding_size
-    network = network_spec(options, sizes, width, len(sequences.features))
-    return Plan("tag", network, data, training, vocabularies, hashed), prepared
+    network = network_spec(options, sizes, width, len(found.features))
+    return Plan("tag", network, data, training, vocabularies, found.hash), prepared
 
 
 def network_spec(
@@ -168,7 +175,7 @@ def network_spec(
 def make_job(
     plan: Plan,
     prepared: Prepared,
-    sequences: Sequences,
+    source: SourceOf[Sequences],
     validation: Sequences,
     run: Run,
     *,
@@ -177,41 +184,40 @@ def make_job(
 ) -> Job:
     """Return what the training loop needs: the model, its batches, its loss, its validation."""
     from unrolled.nn.build import build
-    from unrolled.train.loop import Job, epoch_generator, seed_all
+    from unrolled.train.loop import Job, seed_all
 
     training, labels = plan.training, plan.vocabularies["target"]
-    intent_labels = plan.vocabularies.get("intent")
     assert isinstance(labels, LabelVocabulary)
-    corpus = _corpus(plan, sequences)
-    tags = [labels.encode(found).tolist() for found in sequences.tags]
-    intents = None
-    if isinstance(intent_labels, LabelVocabulary):
-        intents = intent_labels.encode(sequences.intents, sequences.where)
-    cut(tags, plan.data.max_length, "sequences", sequences.where, run)
-    corpus = corpus.cut(plan.data.max_length)
-    lengths = corpus.lengths
-
-    def batches(epoch: int) -> list[TagBatch]:
-        order = buckets(
-            lengths,
-            batch_size=training.batch_size,
-            batch_tokens=training.batch_tokens,
-            generator=epoch_generator(training.seed, epoch),
-        )
-        return [tag_batch(corpus, tags, intents, chosen) for chosen in order]
-
+    shelf = _shelf(plan, labels, source, run)
     seed_all(training.seed)
     model = build(plan.network, engine=training.engine)
-    start_from(model, prepared, plan)
+    start_from(model, prepared.moments, plan.vocabularies.get("source"), prepared.vectors)
     return Job(
         model=model,
-        batches=batches,
-        loss=_loss(plan, labels, hiding_rates(plan, corpus)),
+        batches=lambda epoch: epoch_of(shelf, training, epoch),
+        loss=_loss(plan, labels, hiding_rates(plan, prepared.words)),
         validate=_validation(plan, validation),
         keep=keep,
         recall=recall,
         signature=plan.signature(),
     )
+
+
+def _shelf(
+    plan: Plan, labels: LabelVocabulary, source: SourceOf[Sequences], run: Run
+) -> Shelf[Sequences]:
+    """Encode every shard once, for its lengths; tell how many sequences are cut."""
+    limit, intents = plan.data.max_length, plan.vocabularies.get("intent")
+
+    def encode(sequences: Sequences, cut: Cutter) -> EncodedSequences:
+        tags = [labels.encode(found).tolist() for found in sequences.tags]
+        whole = None
+        if isinstance(intents, LabelVocabulary):
+            whole = intents.encode(sequences.intents, sequences.where)
+        corpus = _corpus(plan, sequences).cut(limit)
+        return EncodedSequences(corpus, cut(tags, "sequences", sequences.where), whole)
+
+    return shelve(source, encode, limit, run, "sequences")
 
 
 def _loss(plan: Plan, labels: LabelVocabulary, hiding: tuple[Any, Any]) -> Callable[..., Any]:

@@ -3,34 +3,57 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from unrolled.config import TaggingSpec
+from unrolled.data.moments import Moments
 from unrolled.data.schemes import detect, first_illegal, legal
 from unrolled.data.sequences import Sequences, read_sequences
-from unrolled.data.tagging import Corpus
+from unrolled.data.shards import SourceOf, each
 from unrolled.data.vectors import Vectors
 from unrolled.data.vocab import SPECIALS, LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import TagOptions
 from unrolled.spec import Scheme, TaggerSpec
-from unrolled.tasks.base import Plan, Run, hash_texts
-from unrolled.tasks.words import hashes, write_vectors
+from unrolled.tasks.base import Plan, Run, hash_shards, hash_texts
+from unrolled.tasks.words import hashes
 
 # Above this share of sequences that break a scheme's rules, the tags are taken to be in another.
 TOLERATED = 0.05
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What a run starts from beside its plan: vectors of words, and the frames' mean and scale."""
+class Survey:
+    """What one pass over all of the data tells: its tags, intents and features, and its hash."""
 
+    labels: LabelVocabulary
+    intents: LabelVocabulary | None
+    features: tuple[str, ...]
+    form: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """How often each word occurs, and how often past `max_length`, where nothing is learned."""
+
+    counts: Counter[str]
+    beyond: Counter[str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run starts from beside its plan: words and their vectors, or how frames spread."""
+
+    words: Words | None = None
     vectors: Vectors | None = None
-    scaling: tuple[Any, Any] | None = None
+    moments: Moments | None = None
 
 
 def read_tagged(path: str, options: TagOptions, kind: str | None = None) -> Sequences:
@@ -46,25 +69,36 @@ def read_tagged(path: str, options: TagOptions, kind: str | None = None) -> Sequ
     )
 
 
-def tag_labels(sequences: Sequences) -> LabelVocabulary:
-    """Return the tags that occur; DataError where there is one only, or one sequence only."""
-    if len(sequences) < 2:
-        raise DataError(
-            f"{sequences.name}: {len(sequences)} sequence(s); at least 2 are needed to train"
-        )
-    return LabelVocabulary.build(
-        (tag for tags in sequences.tags for tag in tags), name=f"{sequences.name}, tags"
-    )
+def survey(source: SourceOf[Sequences], options: TagOptions) -> Survey:
+    """Read all of the data once; DataError where there is one tag only, or one sequence only."""
+    tags: set[str] = set()
+    intents: set[str] = set()
+    hashed: list[str] = []
+    features: tuple[str, ...] = ()
+    form, count, vectors = "", 0, hashes(options.vectors)
+    for part in each(source):
+        tags.update(chain.from_iterable(part.tags))
+        intents.update(part.intents)
+        hashed.append(data_hash(part, vectors))
+        features, form, count = part.features, part.form, count + len(part)
+    if count < 2:
+        raise DataError(f"{source.name}: {count} sequence(s); at least 2 are needed to train")
+    labels = LabelVocabulary.build(tags, name=f"{source.name}, tags")
+    whole = None
+    if options.intent:
+        whole = LabelVocabulary.build(intents, name=f"{source.name}, intents")
+    return Survey(labels, whole, features, form, hash_shards(hashed))
 
 
 def tagging_spec(
-    sequences: Sequences, labels: LabelVocabulary, options: TagOptions, run: Run
+    source: SourceOf[Sequences], found: Survey, options: TagOptions, run: Run
 ) -> TaggingSpec:
     """Decide the scheme, and whether answers keep to it, from options and tags."""
+    labels = found.labels
     scheme: Scheme = detect(labels.labels) if options.scheme == "auto" else options.scheme
     constrained = scheme != "none" and options.constraints != "none"
     if constrained:
-        constrained = _keeps_to(sequences, labels, scheme, options, run)
+        constrained = _keeps_to(source, labels, scheme, options, run)
     if constrained and options.constraints == "train" and options.head != "crf":
         raise ConfigError("constraints 'train' is for head 'crf'; a softmax has no transitions")
     return TaggingSpec(
@@ -73,85 +107,93 @@ def tagging_spec(
         constrained=constrained,
         constrained_training=constrained and options.constraints == "train",
         word_dropout=options.word_dropout,
-        features=sequences.features,
-        sequence=options.sequence if sequences.features else "",
-        time=options.time if sequences.features else "",
+        features=found.features,
+        sequence=options.sequence if found.features else "",
+        time=options.time if found.features else "",
     )
 
 
 def _keeps_to(
-    sequences: Sequences, labels: LabelVocabulary, scheme: Scheme, options: TagOptions, run: Run
+    source: SourceOf[Sequences],
+    labels: LabelVocabulary,
+    scheme: Scheme,
+    options: TagOptions,
+    run: Run,
 ) -> bool:
     """Whether answers are to keep to the scheme; tells where the training tags do not."""
     allowed = legal(labels.labels, scheme)
-    found = [first_illegal(labels.encode(tags).tolist(), allowed) for tags in sequences.tags]
-    broken = [i for i, t in enumerate(found) if t is not None]
+    broken = count = 0
+    place = ""
+    for part in each(source):
+        count += len(part)
+        for i, tags in enumerate(part.tags):
+            t = first_illegal(labels.encode(tags).tolist(), allowed)
+            if t is None:
+                continue
+            broken += 1
+            if not place:
+                before = "at the start" if t == 0 else f"after {tags[t - 1]!r}"
+                place = f"{part.where(i, t)}: tag {tags[t]!r} {before}"
     if not broken:
         return True
-    i, t = broken[0], found[broken[0]]
-    assert t is not None
-    before = "at the start" if t == 0 else f"after {sequences.tags[i][t - 1]!r}"
-    place = f"{sequences.where(i, t)}: tag {sequences.tags[i][t]!r} {before}"
     if options.constraints == "train":
         raise DataError(f"{place} is not legal {scheme.upper()}; give --constraints decode or none")
-    share = f"{len(broken)} of {len(sequences)} training sequences are not legal {scheme.upper()}"
-    if options.scheme == "auto" and len(broken) > TOLERATED * len(sequences):
+    share = f"{broken} of {count} training sequences are not legal {scheme.upper()}"
+    if options.scheme == "auto" and broken > TOLERATED * count:
         run.notify(f"{share}, the first at {place}; answers are not held to it")
         return False
     run.notify(f"{share}, the first at {place}; answers keep to it (see constraints)")
     return True
 
 
-def frame_scaling(sequences: Sequences) -> tuple[Any, Any]:
-    """Return mean and standard deviation of each feature; 1 where it is constant."""
-    frames = np.concatenate(list(sequences.inputs)).astype(np.float64)
-    scale = frames.std(axis=0)
-    return frames.mean(axis=0), np.where(scale > 0, scale, 1.0)
+def count_words(source: SourceOf[Sequences], limit: int) -> Words:
+    """Count the words of all sentences, and those of them that stand past `limit`."""
+    found = Words(Counter(), Counter())
+    for part in each(source):
+        for sentence in part.inputs:
+            found.counts.update(sentence)
+            found.beyond.update(sentence[limit:])
+    return found
 
 
-def start_from(model: Any, prepared: Prepared, plan: Plan) -> None:
-    """Write vectors over the embedding's rows, and the frames' mean and scale into the model."""
-    import torch
-
-    with torch.no_grad():
-        if prepared.scaling is not None:
-            mean, scale = prepared.scaling
-            model.frames.mean.copy_(torch.from_numpy(mean))
-            model.frames.scale.copy_(torch.from_numpy(scale))
-    if prepared.vectors is not None:
-        vocabulary = plan.vocabularies["source"]
-        assert isinstance(vocabulary, Vocabulary)
-        write_vectors(model.embedding.weight, vocabulary, prepared.vectors)
+def frame_moments(source: SourceOf[Sequences]) -> Moments:
+    """Return the mean and the spread of each feature over all frames."""
+    parts = (np.concatenate(list(part.inputs)) for part in each(source) if len(part))
+    return Moments.over(parts, source.name)
 
 
-def hiding_rates(plan: Plan, corpus: Corpus) -> tuple[Any, Any]:
+def hiding_rates(plan: Plan, words: Words | None) -> tuple[Any, Any]:
     """Return with which probability each word and each character is read as `<unk>` in training.
 
     A / (A + n) for what is seen n times, characters in different words (Kiperwasser and Goldberg
     2016, section 5): what is rare teaches what `<unk>` means. None where it is not read.
     """
-    spec, share = plan.network, (plan.data.tagging or TaggingSpec()).word_dropout
+    spec, tagging = plan.network, plan.data.tagging or TaggingSpec()
+    known, spelled = (plan.vocabularies.get(role) for role in ("source", "characters"))
+    share = tagging.word_dropout
     assert isinstance(spec, TaggerSpec)
-    words = characters = None
-    if share and spec.embedding_size:
-        words = _rates(share, corpus.values, spec.vocab_size)
-    if share and spec.characters is not None:
-        characters = _rates(share, corpus.spellings, spec.characters.vocab_size)
-    return words, characters
+    of_words = of_characters = None
+    if share and words and isinstance(known, Vocabulary):
+        read = words.counts - words.beyond
+        of_words = _rates(share, known.encode_words(read), list(read.values()), len(known))
+    if share and words and isinstance(spelled, Vocabulary):
+        limit = tagging.max_word_length
+        rows = (spelled.encode(word)[:limit] for word in words.counts)
+        of_characters = _rates(share, chain.from_iterable(rows), None, len(spelled))
+    return of_words, of_characters
 
 
-def _rates(share: float, rows: Sequence[Sequence[int]], size: int) -> Any:
+def _rates(share: float, ids: Iterable[int], weights: list[int] | None, size: int) -> Any:
     import torch
 
-    ids = np.fromiter((k for row in rows for k in row), dtype=np.int64)
-    rates = share / (share + np.bincount(ids, minlength=size))
+    seen = np.fromiter(ids, dtype=np.int64)
+    rates = share / (share + np.bincount(seen, weights=weights, minlength=size))
     rates[: len(SPECIALS)] = 0
     return torch.from_numpy(rates.astype(np.float32))
 
 
-def data_hash(sequences: Sequences, options: TagOptions) -> str:
-    """Return the SHA-256 of inputs, tags, intents and, where there is one, the vectors' file."""
-    vectors = list(hashes(options.vectors))
+def data_hash(sequences: Sequences, vectors: Sequence[str]) -> str:
+    """Return the SHA-256 of inputs, tags, intents and the hashes of the vectors' files."""
     tags = [" ".join(found) for found in sequences.tags]
     return hash_texts([_text(x) for x in sequences.inputs], tags, list(sequences.intents), vectors)
 
@@ -160,8 +202,3 @@ def _text(sequence: Any) -> str:
     if isinstance(sequence, np.ndarray):
         return hashlib.sha256(sequence.tobytes()).hexdigest()
     return " ".join(sequence)
-
-
-def key_of(sequence: Any) -> Any:
-    """Return what tells one sequence from another."""
-    return _text(sequence) if isinstance(sequence, np.ndarray) else tuple(sequence)

@@ -6,25 +6,33 @@ extra; a fitted translator predicts without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
 from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import Batch, translation_batch
-from unrolled.data.shards import FileShards, SourceOf, Whole, divided, first_of
+from unrolled.data.shards import FileShards, SourceOf, as_source, divided, each, first_of
 from unrolled.data.vocab import Vocabulary, suggest_tokens
-from unrolled.errors import ConfigError, DataError
+from unrolled.errors import DataError
 from unrolled.options import TranslateOptions, recurrent_spec, resolve_tokens
 from unrolled.runtime.model import TranslatorModel
 from unrolled.spec import AttentionSpec, TranslatorSpec
-from unrolled.tasks.base import Estimator, Plan, Run, execute, hash_texts, hide_tokens, tell_cut
+from unrolled.tasks.base import (
+    Estimator,
+    Plan,
+    Run,
+    execute,
+    hash_shards,
+    hash_texts,
+    hide_tokens,
+)
 from unrolled.tasks.evaluate import evaluate_translator
 from unrolled.tasks.inputs import Values, check_lengths, read_texts, second
-from unrolled.tasks.shelf import Shelf, epoch_of
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, check_shards, epoch_of, shelve
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -58,6 +66,11 @@ class Pairs:
         """What is read: the sources."""
         return self.sources
 
+    @property
+    def form(self) -> str:
+        """What there is: pairs."""
+        return "pairs"
+
     def joined(self, others: Sequence[Pairs], name: str) -> Pairs:
         """Return these and other pairs, of which `name` is all that says where they are from."""
         parts = (self, *others)
@@ -69,16 +82,20 @@ class Pairs:
         return f"{self.name}, row {self.rows[i] if self.rows else i + 1}"
 
 
-class PairShards(FileShards[Pairs]):
-    """Pairs in files, of which one is in memory at a time."""
+PairShards: TypeAlias = FileShards[Pairs]
 
 
 @dataclass(frozen=True)
 class EncodedPairs:
     """Pairs of a shard as ids."""
 
-    sources: list[list[int]]
-    targets: list[list[int]]
+    sources: Sequence[Sequence[int]]
+    targets: Sequence[Sequence[int]]
+
+    @property
+    def lengths(self) -> Lengths:
+        """How long the sources and the targets are."""
+        return list(map(len, self.sources)), list(map(len, self.targets))
 
     def batch(self, index: Any) -> Batch:
         """Return the pairs at `index` [N], padded."""
@@ -86,7 +103,7 @@ class EncodedPairs:
 
 
 def train(
-    pairs: Pairs | PairShards,
+    pairs: Pairs | FileShards[Pairs],
     options: TranslateOptions,
     training: TrainSpec,
     *,
@@ -101,7 +118,7 @@ def train(
     run = run or Run()
     if isinstance(pairs, Pairs) and len(pairs) < 2:
         raise DataError(f"{pairs.name}: {len(pairs)} pair(s); at least 2 are needed to train")
-    hashed = content_hash(pairs if isinstance(pairs, PairShards) else Whole(pairs))
+    hashed = content_hash(as_source(pairs))
     told = "" if validation is None else hash_texts(validation.sources, validation.targets)
     fraction, seed = training.validation_fraction, training.seed
     source, held = divided(pairs, validation, fraction, seed)
@@ -111,13 +128,7 @@ def train(
 
 def content_hash(source: SourceOf[Pairs]) -> str:
     """Return the SHA-256 of all texts in order, shard by shard."""
-    each = [hash_texts(part.sources, part.targets) for part in parts(source)]
-    return each[0] if len(each) == 1 else hash_texts(each)
-
-
-def parts(source: SourceOf[Pairs]) -> Iterator[Pairs]:
-    """Yield the shards one after the other."""
-    return (source.load(k) for k in range(len(source)))
+    return hash_shards([hash_texts(part.sources, part.targets) for part in each(source)])
 
 
 def make_plan(
@@ -128,10 +139,10 @@ def make_plan(
     Raises ConfigError where BPE is asked for shards, since it reads all texts at once.
     """
     data = _data_spec(first_of(source), options)
-    if len(source) > 1 and "bpe" in (data.source_vocabulary.tokens, data.target_vocabulary.tokens):
-        raise ConfigError("tokens 'bpe' reads all texts at once; give 'word' or 'char' for shards")
-    reads = (text for part in parts(source) for text in part.sources)
-    writes = (text for part in parts(source) for text in part.targets)
+    for spec in (data.source_vocabulary, data.target_vocabulary):
+        check_shards(spec.tokens, source)
+    reads = (text for part in each(source) for text in part.sources)
+    writes = (text for part in each(source) for text in part.targets)
     read = Vocabulary.build(reads, data.source_vocabulary)
     written = Vocabulary.build(writes, data.target_vocabulary)
     return Plan(
@@ -212,34 +223,18 @@ def make_job(
 
 
 def _shelf(plan: Plan, source: SourceOf[Pairs], run: Run) -> Shelf[Pairs]:
-    """Encode every shard once, for its lengths; tell how many sequences are cut."""
-    limit = plan.data.max_length
-    kinds = ("sources", "targets")
-    cuts, first, count = dict.fromkeys(kinds, 0), dict.fromkeys(kinds, ""), 0
+    read, written = plan.vocabularies["source"], plan.vocabularies["target"]
+    assert isinstance(read, Vocabulary)
+    assert isinstance(written, Vocabulary)
 
-    def encode(pairs: Pairs) -> EncodedPairs:
-        read, written = _encode_all(plan, pairs)
-        return EncodedPairs([ids[:limit] for ids in read], [ids[:limit] for ids in written])
+    def encode(pairs: Pairs, cut: Cutter) -> EncodedPairs:
+        sources = [read.encode(text) for text in pairs.sources]
+        targets = [written.encode(text) for text in pairs.targets]
+        return EncodedPairs(
+            cut(sources, "sources", pairs.where), cut(targets, "targets", pairs.where)
+        )
 
-    shelf = Shelf(source, encode)
-    for k, pairs in enumerate(parts(source)):
-        both = _encode_all(plan, pairs)
-        count += len(pairs)
-        for what, rows in zip(kinds, both, strict=True):
-            long = [i for i, ids in enumerate(rows) if len(ids) > limit]
-            if long and not cuts[what]:
-                first[what] = pairs.where(long[0])
-            cuts[what] += len(long)
-            for i in long:
-                del rows[i][limit:]
-        encoded = EncodedPairs(*both)
-        shelf.held = (k, encoded)
-        shelf.lengths.append((list(map(len, encoded.sources)), list(map(len, encoded.targets))))
-    for what in kinds:
-        tell_cut(run, cuts[what], count, limit, what, first[what])
-    if not count:
-        raise DataError(f"{source.name}: no pairs to train on")
-    return shelf
+    return shelve(source, encode, plan.data.max_length, run, "pairs")
 
 
 def _loss(label_smoothing: float, token_dropout: float) -> Callable[..., Any]:
@@ -284,15 +279,6 @@ def _validation(plan: Plan, pairs: Pairs) -> Callable[[Weights], Score]:
         return Score({k: metrics[k] for k in ("per", "wer")}, (metrics["per"], metrics["wer"]))
 
     return validate
-
-
-def _encode_all(plan: Plan, pairs: Pairs) -> tuple[list[list[int]], list[list[int]]]:
-    source, target = plan.vocabularies["source"], plan.vocabularies["target"]
-    assert isinstance(source, Vocabulary)
-    assert isinstance(target, Vocabulary)
-    return [source.encode(text) for text in pairs.sources], [
-        target.encode(text) for text in pairs.targets
-    ]
 
 
 def _data_spec(pairs: Pairs, options: TranslateOptions) -> DataSpec:

@@ -1,4 +1,4 @@
-"""Words, and the vectors that their embeddings may begin from: tag, classify and regress."""
+"""What tag, classify and regress begin from: words, their vectors, how frames are scaled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.config import VocabularySpec
+from unrolled.data.moments import Moments
 from unrolled.data.source import file_hash
 from unrolled.data.vectors import Vectors, read_vectors
 from unrolled.data.vocab import SPECIALS, Vocabulary
@@ -39,6 +40,21 @@ def with_vectors(
         f"{len(vocabulary) - len(known) - len(SPECIALS)} further words are kept"
     )
     return vocabulary, vectors
+
+
+def start_from(
+    model: Any, moments: Moments | None, vocabulary: Any = None, vectors: Vectors | None = None
+) -> None:
+    """Write the frames' mean and scale, or the words' vectors, into the model."""
+    import torch
+
+    if moments is not None:
+        with torch.no_grad():
+            model.frames.mean.copy_(torch.from_numpy(moments.mean))
+            model.frames.scale.copy_(torch.from_numpy(moments.scale))
+    if vectors is not None:
+        assert isinstance(vocabulary, Vocabulary)
+        write_vectors(model.embedding.weight, vocabulary, vectors)
 
 
 def write_vectors(weight: Any, vocabulary: Vocabulary, vectors: Vectors) -> None:
