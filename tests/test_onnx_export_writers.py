@@ -365,9 +365,3 @@ def test_a_forecaster_without_its_model_is_refused(onnx, tmp_path: Path) -> None
         "a ForecasterNetwork has no ONNX export: its model knows how windows are scaled; export "
         "that, or its folder"
     )
-
-
-def test_a_projection_is_refused(onnx, tmp_path: Path) -> None:
-    spec = generator(recurrent={"proj_size": 4})
-    with pytest.raises(InteropError, match="the LSTM has a projection of 4; ONNX's LSTM has none"):
-        export(network(spec), tmp_path / "model.onnx")
