@@ -65,7 +65,7 @@ def step_cases(model: ForecastModel, generator: np.random.Generator) -> Iterator
     for given, ahead, batch in _windows(model, generator):
         _, state = network.recurrent(network.read(batch, shifted=True), lengths=batch.lengths)
         y, base = _ends(given["y"], batch), batch.base[:, 0].astype(np.float64)
-        fixed = {name: given[name] for name in ("static", "categories") if name in given}
+        fixed: Arrays = {name: given[name] for name in ("static", "categories") if name in given}
         fixed |= _scale(batch)
         for t in range(min(2, spec.horizon)):
             feeds = {"y": y, **fixed, **flat_state(stack, state)}
@@ -204,7 +204,7 @@ def _numbers(
 
 def _origin(freq: Frequency, generator: np.random.Generator) -> Any:
     """Return the first stamp of a series, one that may be on a grid of this frequency."""
-    day = np.datetime64(int(generator.integers(*DAYS)), "D")
+    day: Any = np.datetime64(int(generator.integers(*DAYS)), "D")
     if freq.unit == "step":
         return int(generator.integers(1000))
     if freq.unit == "B":

@@ -6,7 +6,7 @@ h_t = W_hr (s(o) tanh(c_t)) (Sak, Senior and Beaufays 2014, section 2).
 
 from __future__ import annotations
 
-from unrolled.interop.onnx.graph import GraphBuilder
+from unrolled.interop.onnx.graph import GraphBuilder, Kind
 from unrolled.runtime.recurrent import Recurrent
 from unrolled.shapes import suffixes
 
@@ -72,9 +72,12 @@ def _direction(
         kept = [b.op("Where", within[0], *pair) for pair in ((new_h, h), (new_c, c))]
         return [*kept, b.op("Where", within[0], new_h, zero)]
 
+    scanned: list[tuple[str, Kind]] = [(added, "float")]
+    if inside:
+        scanned.append((inside, "truth"))
     h, c, y = g.scan(
         [(begin[0], "float"), (begin[1], "float")],
-        [(added, "float"), *([(inside, "truth")] if inside else [])],
+        scanned,
         ["float"],
         step,
         backwards=suffix.endswith("_reverse"),

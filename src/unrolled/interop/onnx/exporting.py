@@ -4,8 +4,8 @@ A classifier, regressor, tagger or generator is one file, and so is a forecaster
 horizon at once. A translator and a captioner are two: an encoder, and one step of the decoder, so
 that the caller searches as it likes (greedy, beam) and stops where it likes. An autoregressive
 forecaster is two in the same way: the caller draws each value. Where its intervals are calibrated a
-third file makes quantiles of what was drawn. Rows, steps and source steps may
-have any size; lengths are an input. A `Recurrent` and a generator take their state and give it.
+third file makes quantiles of what was drawn. Rows, steps and source steps may have any size;
+lengths are an input. A `Recurrent` and a generator take their state and give it.
 """
 
 from __future__ import annotations
@@ -105,11 +105,12 @@ class Exported:
 def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
     """Write a model folder, a loaded model, its network, or a `Recurrent` as ONNX.
 
-    `path` names the file; where there are two they are named by it, `NAME-encoder.onnx` and
-    `NAME-decoder.onnx`. Weights are written in float32. Each file is run on random ragged batches
-    (by `seed`) in ONNX Runtime, where that is installed, and by our own reader.
+    `path` names the file; where there are several they are named by it, `NAME-encoder.onnx`,
+    `NAME-decoder.onnx`, `NAME-quantiles.onnx`. Weights are written in float32. Each file is run on
+    random ragged batches (by `seed`) in ONNX Runtime, where that is installed, and by our own
+    reader.
 
-    Raises InteropError where a network has no ONNX counterpart or computes in a low precision,
+    Raises InteropError where a model has no ONNX counterpart or computes in a low precision,
     where the package onnx is not installed, and where numbers differ by more than 1e-4: then
     nothing is written.
     """
