@@ -15,7 +15,7 @@ import unrolled
 from commands import Command
 from unrolled.artifact import Artifact
 from unrolled.config import CalibrationSpec
-from unrolled.errors import ConfigError, DataError, InteropError, ModelError
+from unrolled.errors import ConfigError, DataError, ModelError
 from unrolled.options import split
 from unrolled.runtime.calibrated import calibrated, values_at
 from unrolled.runtime.distributions import Normal, Point, Quantiles
@@ -192,13 +192,6 @@ def test_a_calibrated_model_does_not_go_on_and_knows_its_widest_level(folder: Pa
     assert len(autoregressive.predict(noisy(3, 1), horizon=2, level=[80])["y_hat"]) == 2
     with pytest.raises(ConfigError, match=r"horizon is 9, .* calibrated for 4 steps"):
         autoregressive.predict(noisy(3, 1), horizon=9)
-
-
-def test_a_graph_that_could_not_tell_the_calibration_is_refused(folder: Path, tmp_path) -> None:
-    from unrolled.interop.onnx import export
-
-    with pytest.raises(InteropError, match="intervals are calibrated, which its ONNX graph could"):
-        export(folder, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(

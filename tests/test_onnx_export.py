@@ -35,7 +35,7 @@ NETWORKS = {
         **networks.translators(),
         **{f"tagger-{name}": spec for name, spec in tagging.taggers().items()},
     }.items()
-    if not name.endswith(("-2", "rnn-1", "rnn-feeding")) and "projection" not in name
+    if not name.endswith(("-2", "rnn-1", "rnn-feeding"))
 }
 
 
@@ -71,7 +71,7 @@ def test_a_network_is_exported_and_compared(name: str, ort, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("stack", stacks.STACKS)
-@pytest.mark.parametrize("cell", [cell for cell in stacks.CELLS if cell != "projected"])
+@pytest.mark.parametrize("cell", stacks.CELLS)
 def test_a_recurrent_stack_takes_and_gives_its_state(cell, stack, ort, tmp_path: Path) -> None:
     path = tmp_path / "layer.onnx"
     found = export(layer(cell, stack), path)
@@ -257,11 +257,6 @@ def test_without_the_onnx_package_export_says_what_to_install(tmp_path: Path, mo
     assert str(caught.value) == (
         "export to ONNX needs the package onnx: pip install 'unrolled[onnx]'"
     )
-
-
-def test_a_projection_is_refused(onnx, tmp_path: Path) -> None:
-    with pytest.raises(InteropError, match="the LSTM has a projection of 2; ONNX's LSTM has none"):
-        export(layer("projected", "one"), tmp_path / "layer.onnx")
 
 
 def test_what_has_no_export_is_named(tmp_path: Path) -> None:

@@ -125,8 +125,22 @@ def test_a_captioner_is_exported_and_compared(name: str, ort, tmp_path: Path) ->
     check(network(CAPTIONERS[name]), tmp_path / "model.onnx", files)
 
 
+READS = {
+    "freq": "h",
+    "calendar": ("hour",),
+    "future": ("promo",),
+    "static": ("size", "kind"),
+    "statistics": {"load": (210.0, 4.0), "promo": (0.5, 0.25), "size": (-3.0, 1e3)},
+    "categories": {"kind": ("a", "b")},
+}
+
+
 def forecaster(spec, **choices) -> ForecastModel:
-    reads = ForecastingSpec(window=9, **choices)
+    """A forecaster of random weights that reads as many columns as its spec has numbers."""
+    given = dict(READS) if spec.static_size else {}
+    if spec.past_size:
+        given["past"] = ("load",)
+    reads = ForecastingSpec(**{"window": 9, **given, **choices})
     config = ModelConfig(
         format_version=1, task="forecast", network=spec, training=TrainSpec(),
         data=DataSpec(forecasting=reads),
@@ -241,13 +255,12 @@ def test_learned_first_states_are_in_the_file(onnx, ort, tmp_path: Path) -> None
 
 
 def panel_windows(model: ForecastModel, data):
-    """The last window of each series of a frame, by the names of a graph's inputs."""
-    panel = model.read(data)
-    places = [(k, len(each)) for k, each in enumerate(panel.series)]
-    batch = model.batch(model.ready(panel, model.horizon), places, model.horizon)
-    y = np.stack([each.y[-model.forecasting.window :] for each in panel.series])
-    feeds = {"y": y, "lengths": batch.lengths, "known": batch.known, "ahead": batch.ahead}
-    return feeds | {"past": batch.past, "static": batch.static}
+    """The last windows of two hourly series of a frame without covariates, and what is ahead."""
+    window = model.forecasting.window
+    stamps = np.array(data["ds"], "datetime64[s]").astype(np.float64).reshape(2, -1)
+    y = np.reshape(data["y"], (2, -1))[:, -window:]
+    ahead = stamps[:, -1:] + 3600 * np.arange(1, model.horizon + 1)
+    return {"y": y, "lengths": np.full(2, window), "stamp": stamps[:, -window:]}, ahead
 
 
 def test_a_forecaster_folder_forecasts_in_onnxruntime(onnx, ort, tmp_path: Path, capsys) -> None:
@@ -262,10 +275,9 @@ def test_a_forecaster_folder_forecasts_in_onnxruntime(onnx, ort, tmp_path: Path,
     assert msgspec.json.decode(props["network"], type=ForecasterSpec) == model.network.spec
     data = forecasting.frame()
     answer = model.predict(data, level=[80])
-    feeds = panel_windows(model, data)
-    names = {value.name for value in load(path).inputs}
+    feeds, ahead = panel_windows(model, data)
     for (run,) in both(ort, path):
-        made = run({name: value for name, value in feeds.items() if name in names})
+        made = run({**feeds, "stamp_ahead": ahead})
         np.testing.assert_allclose(made["loc"].ravel(), answer["y_hat"], rtol=1e-5)
         edge = made["loc"] + made["scale"] * NormalDist().inv_cdf(0.9)
         np.testing.assert_allclose(edge.ravel(), answer["y_hat-hi-80"], rtol=1e-5)
@@ -280,15 +292,12 @@ def test_an_autoregressive_forecaster_goes_on_in_onnxruntime(ort, tmp_path: Path
     paths = export(model, tmp_path / "next.onnx").paths
     data = forecasting.frame()
     answer = np.reshape(model.predict(data)["y_hat"], (2, -1))
-    given = panel_windows(model, data)
-    ahead = given.pop("ahead")
-    feeds = [{value.name for value in load(path).inputs} for path in paths]
+    given, ahead = panel_windows(model, data)
     for begin, step in both(ort, *paths):
-        made = begin({k: v for k, v in given.items() if k in feeds[0]})
+        made = begin(given)
         held = after(made) | {k: v for k, v in made.items() if k.startswith("window_")}
         for t in range(model.horizon):
-            held |= {"known": ahead[:, t], "static": given["static"]}
-            made = step({k: v for k, v in held.items() if k in feeds[1]})
+            made = step({**held, "stamp": ahead[:, t]})
             np.testing.assert_allclose(made["loc"], answer[:, t], rtol=1e-5)
             held |= after(made) | {"y": made["loc"]}
 
@@ -342,7 +351,7 @@ def test_more_regions_than_places_are_refused(places: int, ort, tmp_path: Path) 
 
 
 def test_other_numbers_refuse_every_file(ort, tmp_path: Path, monkeypatch) -> None:
-    steps = sys.modules["unrolled.interop.onnx.export_forecaster"]
+    steps = sys.modules["unrolled.interop.onnx.export_said"]
     monkeypatch.setattr(steps, "LEAST_SCALE", 0.5)
     with pytest.raises(InteropError, match=r"model-decoder\.onnx: not written: our own reader"):
         export(forecaster(DRAWN), tmp_path / "model.onnx")
@@ -356,9 +365,3 @@ def test_a_forecaster_without_its_model_is_refused(onnx, tmp_path: Path) -> None
         "a ForecasterNetwork has no ONNX export: its model knows how windows are scaled; export "
         "that, or its folder"
     )
-
-
-def test_a_projection_is_refused(onnx, tmp_path: Path) -> None:
-    spec = generator(recurrent={"proj_size": 4})
-    with pytest.raises(InteropError, match="the LSTM has a projection of 4; ONNX's LSTM has none"):
-        export(network(spec), tmp_path / "model.onnx")

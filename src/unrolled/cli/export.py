@@ -54,9 +54,10 @@ def command(model: str, kind: str | None, out: Path, quiet: bool, **options: Any
     """Write MODEL as ONNX, as torch's weights, or as a folder of fewer bits.
 
     As ONNX a model is one file. A translator, a captioner and an autoregressive forecaster are two,
-    an encoder and one step of the decoder, named NAME-encoder.onnx and NAME-decoder.onnx. The
-    numbers are compared with our own on random ragged batches before anything is written: in ONNX
-    Runtime where it is installed.
+    an encoder and one step of the decoder, named NAME-encoder.onnx and NAME-decoder.onnx; where
+    such a forecaster is calibrated, NAME-quantiles.onnx is the third. The numbers are compared with
+    our own on random ragged batches before anything is written: in ONNX Runtime where it is
+    installed.
 
     As pytorch the weights become a state_dict in OUT, a .safetensors file, with torch's names.
 

@@ -2,7 +2,7 @@
 
 Everything that depends on the window is in the graph: its scale, the missing values, what answers
 are added to, and the way back to the units of the series, in float64 as in our own runtime.
-Covariates come as numbers, standardised as the file's metadata says.
+Covariates come raw; what the network reads of them is made by `export_covariates`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from unrolled.data.windows import FLAT, QUARTILES
+from unrolled.interop.onnx.export_covariates import (
+    AHEAD,
+    known_numbers,
+    past_numbers,
+    static_numbers,
+)
 from unrolled.interop.onnx.export_layers import ends_of, joined_state, past_mask, stack
 from unrolled.interop.onnx.export_networks import (
     N,
@@ -21,19 +27,10 @@ from unrolled.interop.onnx.export_networks import (
     state_inputs,
     state_outputs,
 )
+from unrolled.interop.onnx.export_said import Placed, calibrated_said, said
 from unrolled.interop.onnx.graph import GraphBuilder
-from unrolled.runtime.distributions import LEAST_DF, LEAST_MEAN, LEAST_SCALE
 from unrolled.runtime.forecaster import ForecasterNetwork
 from unrolled.runtime.forecaster_model import ForecastModel
-
-# What is said of a step, by the kind of output; quantiles have an axis more.
-SAID = {
-    "point": ("loc",),
-    "quantiles": ("quantiles",),
-    "normal": ("loc", "scale"),
-    "student_t": ("df", "loc", "scale"),
-    "negative_binomial": ("mean", "alpha"),
-}
 
 
 class _Window(NamedTuple):
@@ -56,29 +53,35 @@ def is_scaled_inside(model: ForecastModel) -> bool:
     return model.forecasting.scale_by == "window" or model.forecasting.scaling == "none"
 
 
+def quantile_shares(model: ForecastModel) -> tuple[float, ...]:
+    """Return which quantiles a file tells, none where it tells a distribution."""
+    moved = model.forecasting.calibration
+    return model.network.spec.quantiles if moved is None else moved.shares
+
+
 def forecaster_graph(model: ForecastModel) -> GraphBuilder:
     """A forecaster that tells all steps of its horizon at once.
 
     y, lengths and covariates to what is said of each step, [N, H] or [N, H, Q], float64.
     """
     network, g = model.network, GraphBuilder("forecaster")
-    spec = network.spec
+    spec, reads = network.spec, model.forecasting
     window = _window(g, model)
-    x, static = _read(g, network, window.y, g.floats(window.observed))
+    x, static = _read(g, model, window.y, g.floats(window.observed))
     _, last = stack(g, network.recurrent, x, ends_of(g, window.lengths), None)
     h = joined_state(g, last[-1][0])
-    ahead = ""
-    if spec.known_size:
-        ahead = g.input("ahead", [N, spec.horizon, spec.known_size])
+    ahead = known_numbers(g, reads, [N, spec.horizon], AHEAD)
     if network.head is not None:
         outputs = _head(g, network, h, ahead)
     else:
         c = joined_state(g, last[-1][1]) if spec.recurrent.cell == "lstm" else h
         outputs = _decoded(g, network, h, c, ahead, static)
-    base = _base(g, model, window)
     column = g.constant([1])
     location, scale = (g.op("Unsqueeze", each, column) for each in (window.location, window.scale))
-    _give(g, network, outputs, base, location, scale, [N, spec.horizon])
+    found = said(g, spec, outputs, Placed(_base(g, model, window), location, scale))
+    if reads.calibration is not None:
+        found = calibrated_said(g, spec, found, reads.calibration, scale)
+    _give(g, found, [N, spec.horizon], len(quantile_shares(model)))
     return g
 
 
@@ -95,7 +98,7 @@ def forecaster_encoder_graph(model: ForecastModel) -> GraphBuilder:
         first = g.op("Slice", part, g.constant([0]), g.constant([1]), g.constant([1]))
         rest = g.op("Slice", part, g.constant([0]), g.constant([-1]), g.constant([1]))
         early.append(g.op("Concat", g.op("Mul", first, zero), rest, axis=1))
-    x, _ = _read(g, network, *early)
+    x, _ = _read(g, model, *early)
     _, last = stack(g, network.recurrent, x, ends_of(g, window.lengths), None)
     state_outputs(g, network.spec.recurrent, last)
     end = g.op("Sub", window.lengths, g.constant(1))
@@ -108,13 +111,14 @@ def forecaster_encoder_graph(model: ForecastModel) -> GraphBuilder:
     return g
 
 
-def forecaster_step_graph(network: ForecasterNetwork) -> GraphBuilder:
+def forecaster_step_graph(model: ForecastModel) -> GraphBuilder:
     """One step of an autoregressive forecaster.
 
-    The value y of the step before, the window's scale, known of this step, static, h (and c) to
-    what is said of this step, and the same states after it.
+    The value y of the step before, the window's scale, covariates of this step, h (and c) to what
+    is said of this step, and the same states after it.
     """
-    spec, g = network.spec, GraphBuilder("decoder")
+    network, g = model.network, GraphBuilder("decoder")
+    spec = network.spec
     raw = g.input("y", [N], "double")
     location, scale = (g.input(f"window_{n}", [N], "double") for n in ("location", "scale"))
     missing = g.op("IsNaN", raw)
@@ -123,19 +127,17 @@ def forecaster_step_graph(network: ForecasterNetwork) -> GraphBuilder:
     parts = [
         g.op("Unsqueeze", g.floats(part), g.constant([1])) for part in (value, g.op("Not", missing))
     ]
-    parts += [
-        g.input(name, [N, size])
-        for name, size in (("known", spec.known_size), ("static", spec.static_size))
-        if size
-    ]
-    x = g.op("Unsqueeze", g.op("Concat", *parts, axis=1), g.constant([1]))
+    parts.append(known_numbers(g, model.forecasting, [N]))
+    parts.append(static_numbers(g, model.forecasting, N))
+    x = g.op("Concat", *filter(None, parts), axis=1)
     base = ""
     if spec.residual == "last":
         base = g.op("Where", missing, g.input("last", [N], "double"), value)
         g.output("last_n", base, [N], "double")
-    y, last = stack(g, network.recurrent, x, None, state_inputs(g, spec.recurrent))
+    begin = state_inputs(g, spec.recurrent)
+    y, last = stack(g, network.recurrent, g.op("Unsqueeze", x, g.constant([1])), None, begin)
     outputs = linear(g, network.output, g.op("Squeeze", y, g.constant([1])))
-    _give(g, network, outputs, base, location, scale, [N])
+    _give(g, said(g, spec, outputs, Placed(base, location, scale)), [N], 0)
     state_outputs(g, spec.recurrent, last)
     return g
 
@@ -203,18 +205,15 @@ def _pick(g: GraphBuilder, values: str, places: str) -> str:
     return g.op("Squeeze", g.op("GatherElements", values, column, axis=1), g.constant([1]))
 
 
-def _read(g: GraphBuilder, network: ForecasterNetwork, y: str, observed: str) -> tuple[str, str]:
+def _read(g: GraphBuilder, model: ForecastModel, y: str, observed: str) -> tuple[str, str]:
     """Return what the stack reads [N, T, I], and the static covariates [N, S] where there are."""
-    spec = network.spec
+    reads, count = model.forecasting, model.network.spec.static_size
     parts = [g.op("Unsqueeze", part, g.constant([2])) for part in (y, observed)]
-    for name, size in (("past", spec.past_size), ("known", spec.known_size)):
-        if size:
-            parts.append(g.input(name, [N, T, size]))
-    static = ""
-    if spec.static_size:
-        static = g.input("static", [N, spec.static_size])
-        parts.append(_over_steps(g, static, g.op("Shape", y), spec.static_size))
-    return g.op("Concat", *parts, axis=2), static
+    parts += [past_numbers(g, reads, [N, T]), known_numbers(g, reads, [N, T])]
+    static = static_numbers(g, reads, N)
+    if static:
+        parts.append(_over_steps(g, static, g.op("Shape", y), count))
+    return g.op("Concat", *filter(None, parts), axis=2), static
 
 
 def _over_steps(g: GraphBuilder, static: str, shape: str, size: int) -> str:
@@ -285,63 +284,8 @@ def _base(g: GraphBuilder, model: ForecastModel, window: _Window) -> str:
     return g.doubles(g.op("Where", there, ago, last))
 
 
-def _give(
-    g: GraphBuilder,
-    network: ForecasterNetwork,
-    outputs: str,
-    base: str,
-    location: str,
-    scale: str,
-    shape: list[int | str],
-) -> None:
-    """Give out what outputs [..., O] say, as `unrolled.runtime.distributions.from_outputs` does."""
-    spec = network.spec
-
-    def number(k: int) -> str:
-        return g.op("Gather", outputs, g.constant(k), axis=-1)
-
-    def positive(k: int, least: float) -> str:
-        return g.op("Add", g.doubles(g.op("Softplus", number(k))), g.constant(least, double=True))
-
-    def placed(value: str, base: str, location: str, scale: str) -> str:
-        whole = g.op("Add", value, base) if base else value
-        return g.op("Add", g.op("Mul", whole, scale), location)
-
-    if spec.output == "quantiles":
-        column = g.constant([2])
-        base, location, scale = (
-            g.op("Unsqueeze", each, column) if each else "" for each in (base, location, scale)
-        )
-        values = placed(g.doubles(_quantiles(g, network, outputs)), base, location, scale)
-        g.output("quantiles", values, [*shape, len(spec.quantiles)], "double")
-        return
-    if spec.output == "negative_binomial":
-        mean = g.op("Mul", scale, positive(0, LEAST_MEAN))
-        said = [mean, g.op("Div", positive(1, LEAST_MEAN), g.op("Sqrt", scale))]
-    else:
-        said = [placed(g.doubles(number(0)), base, location, scale)]
-        if spec.output != "point":
-            said.append(g.op("Mul", positive(1, LEAST_SCALE), scale))
-        if spec.output == "student_t":
-            said.insert(0, positive(2, LEAST_DF))
-    for name, value in zip(SAID[spec.output], said, strict=True):
-        g.output(name, value, shape, "double")
-
-
-def _quantiles(g: GraphBuilder, network: ForecasterNetwork, outputs: str) -> str:
-    """Return quantiles [N, H, Q] in order: the median, and softplus steps away from it."""
-    count, middle = len(network.spec.quantiles), network.spec.quantiles.index(0.5)
-
-    def cut(begin: int, end: int) -> str:
-        return g.op("Slice", outputs, g.constant([begin]), g.constant([end]), g.constant([2]))
-
-    centre = cut(middle, middle + 1)
-    parts = [centre]
-    if middle:
-        steps = g.op("Softplus", cut(0, middle))
-        below = g.op("CumSum", steps, g.constant(2), reverse=1)
-        parts.insert(0, g.op("Sub", centre, below))
-    if middle + 1 < count:
-        steps = g.op("Softplus", cut(middle + 1, count))
-        parts.append(g.op("Add", centre, g.op("CumSum", steps, g.constant(2))))
-    return g.op("Concat", *parts, axis=2)
+def _give(g: GraphBuilder, found: dict[str, str], shape: list[int | str], shares: int) -> None:
+    """Give out what is said of each step; of quantiles there are `shares`."""
+    for name, value in found.items():
+        wide = [*shape, shares] if name == "quantiles" else shape
+        g.output(name, value, wide, "double")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unrolled.errors import InteropError
+from unrolled.interop.onnx.export_projected import projected_layer
 from unrolled.interop.onnx.graph import Array, GraphBuilder
 from unrolled.runtime.attention import Attention
 from unrolled.runtime.recurrent import Recurrent
@@ -45,19 +45,18 @@ def stack(
     """Add a stack over x [N, T, I]; return y [N, T, out] and each layer's last states.
 
     `first` are the states to begin with, (h,) or (h, c) [D, N, H] a layer; without it they are zero
-    or learned. Raises InteropError for a projection, which ONNX's LSTM does not have.
+    or learned.
     """
     spec = layer.spec
-    if spec.proj_size:
-        raise InteropError(
-            f"the LSTM has a projection of {spec.proj_size}; ONNX's LSTM has none, "
-            "so that it cannot be exported"
-        )
     values = g.op("Transpose", x, perm=[1, 0, 2])
     last: list[tuple[str, ...]] = []
     for k in range(spec.num_layers):
         begin = first[k] if first is not None else _learned(g, layer, k, x)
-        made = _node(g, layer, k, values, ends, begin, name)
+        if spec.proj_size:
+            lengths = "" if ends is None else ends.given
+            made = projected_layer(g, layer, k, values, lengths, begin, name)
+        else:
+            made = _node(g, layer, k, values, ends, begin, name)
         y = _merge(g, spec, made[0])
         values = g.op("Add", y, values) if spec.residual and k else y
         last.append(tuple(made[1:]))

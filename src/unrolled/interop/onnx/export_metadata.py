@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from unrolled.interop.onnx.export_covariates import input_notes
+from unrolled.interop.onnx.export_forecaster import quantile_shares
 from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.runtime.generator import GeneratorNetwork
@@ -32,8 +35,11 @@ _VOCABULARIES: dict[type, dict[str, str]] = {
 }
 
 
-def metadata(model: Any, part: str) -> dict[str, str]:
-    """Return task, fingerprint, vocabularies and what else a task's caller needs; else the spec."""
+def metadata(model: Any, part: str, inputs: Iterable[str] = ()) -> dict[str, str]:
+    """Return task, fingerprint, vocabularies and what else a task's caller needs; else the spec.
+
+    Of a forecaster's `inputs` also what lies in each.
+    """
     if type(model) not in _VOCABULARIES:
         return {"part": part, "spec": _json(model.spec), **_first(model)}
     found = {
@@ -50,6 +56,9 @@ def metadata(model: Any, part: str) -> dict[str, str]:
     if isinstance(model, ForecastModel):
         found["forecasting"] = _json(model.forecasting)
         found["network"] = _json(model.network.spec)
+        found["inputs"] = _json(input_notes(model, inputs))
+        if quantile_shares(model):
+            found["quantiles"] = _json(quantile_shares(model))
     return found | _first(getattr(model, "network", model))
 
 

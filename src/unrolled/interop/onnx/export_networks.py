@@ -23,43 +23,44 @@ from unrolled.spec import RecurrentSpec
 N, T = "rows", "steps"
 
 
+def _state_sizes(spec: RecurrentSpec) -> dict[str, list[int]]:
+    """Return the width of each layer's h, and of its c."""
+    sizes = {"h": [spec.state_size(k) for k in range(spec.num_layers)]}
+    return sizes | {"c": list(spec.hidden_sizes)} if spec.cell == "lstm" else sizes
+
+
 def state_names(spec: RecurrentSpec) -> list[str]:
     """Return the names of a stack's states: h (and c), or h_0, h_1 where widths differ."""
-    kinds = ["h", "c"] if spec.cell == "lstm" else ["h"]
-    if len(set(spec.hidden_sizes)) == 1:
-        return kinds
-    return [f"{kind}_{k}" for kind in kinds for k in range(spec.num_layers)]
+    found: list[str] = []
+    for kind, sizes in _state_sizes(spec).items():
+        alike = len(set(sizes)) == 1
+        found += [kind] if alike else [f"{kind}_{k}" for k in range(spec.num_layers)]
+    return found
 
 
 def state_inputs(g: GraphBuilder, spec: RecurrentSpec) -> list[tuple[str, ...]]:
     """Add a stack's states as inputs; return them a layer at a time."""
     D, L = spec.num_directions, spec.num_layers
-    kinds = 2 if spec.cell == "lstm" else 1
-    names = state_names(spec)
-    if len(names) == kinds:
-        each = []
-        for name in names:
-            whole = g.input(name, [L * D, N, spec.hidden_sizes[0]])
+    each: list[list[str]] = []
+    for kind, sizes in _state_sizes(spec).items():
+        if len(set(sizes)) == 1:
+            whole = g.input(kind, [L * D, N, sizes[0]])
             each.append(g.ops("Split", L, whole, axis=0) if L > 1 else [whole])
-        return list(zip(*each, strict=True))
-    for place, name in enumerate(names):
-        g.input(name, [D, N, spec.hidden_sizes[place % L]])
-    return [tuple(names[k::L]) for k in range(L)]
+        else:
+            each.append([g.input(f"{kind}_{k}", [D, N, size]) for k, size in enumerate(sizes)])
+    return list(zip(*each, strict=True))
 
 
 def state_outputs(g: GraphBuilder, spec: RecurrentSpec, last: list[tuple[str, ...]]) -> None:
     """Give a stack's last states out, under their input's name with `_n` after the letter."""
     D, L = spec.num_directions, spec.num_layers
-    names = state_names(spec)
-    by_kind = list(zip(*last, strict=True))
-    if len(names) == len(by_kind):
-        for name, parts in zip(names, by_kind, strict=True):
-            whole = g.op("Concat", *parts, axis=0)
-            g.output(f"{name}_n", whole, [L * D, N, spec.hidden_sizes[0]])
-        return
-    for place, name in enumerate(names):
-        value = by_kind[place // L][place % L]
-        g.output(name.replace("_", "_n_"), value, [D, N, spec.hidden_sizes[place % L]])
+    by_kind = zip(*last, strict=True)
+    for (kind, sizes), parts in zip(_state_sizes(spec).items(), by_kind, strict=True):
+        if len(set(sizes)) == 1:
+            g.output(f"{kind}_n", g.op("Concat", *parts, axis=0), [L * D, N, sizes[0]])
+            continue
+        for k, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+            g.output(f"{kind}_n_{k}", part, [D, N, size])
 
 
 def bridged_states(
@@ -69,16 +70,15 @@ def bridged_states(
 
     h = tanh(W_h h + b_h), c = W_c c + b_c, each cut into its layers.
     """
-    bridge_h, bridge_c = bridge
-    first = [_split(g, spec, g.op("Tanh", linear(g, bridge_h, h)))]
+    (bridge_h, bridge_c), sizes = bridge, _state_sizes(spec)
+    first = [_split(g, sizes["h"], g.op("Tanh", linear(g, bridge_h, h)))]
     if bridge_c is not None:
-        first.append(_split(g, spec, linear(g, bridge_c, c)))
+        first.append(_split(g, sizes["c"], linear(g, bridge_c, c)))
     return list(zip(*first, strict=True))
 
 
-def _split(g: GraphBuilder, spec: RecurrentSpec, states: str) -> list[str]:
+def _split(g: GraphBuilder, sizes: list[int], states: str) -> list[str]:
     """Cut [N, sum of H_l] into [1, N, H_l] a layer."""
-    sizes = list(spec.hidden_sizes)
     parts = [states]
     if len(sizes) > 1:
         parts = g.ops("Split", len(sizes), states, g.constant(sizes), axis=1)

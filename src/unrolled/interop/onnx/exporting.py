@@ -3,8 +3,9 @@
 A classifier, regressor, tagger or generator is one file, and so is a forecaster that tells its
 horizon at once. A translator and a captioner are two: an encoder, and one step of the decoder, so
 that the caller searches as it likes (greedy, beam) and stops where it likes. An autoregressive
-forecaster is two in the same way: the caller draws each value. Rows, steps and source steps may
-have any size; lengths are an input. A `Recurrent` and a generator take their state and give it.
+forecaster is two in the same way: the caller draws each value. Where its intervals are calibrated a
+third file makes quantiles of what was drawn. Rows, steps and source steps may have any size;
+lengths are an input. A `Recurrent` and a generator take their state and give it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from unrolled.errors import InteropError
 from unrolled.interop.onnx import export_cases as batches
 from unrolled.interop.onnx import export_forecaster_cases as windows
 from unrolled.interop.onnx.export_cases import Arrays, Case
+from unrolled.interop.onnx.export_covariates import check_sizes
 from unrolled.interop.onnx.export_decoders import (
     captioner_encoder_graph,
     decoder_graph,
@@ -39,6 +41,7 @@ from unrolled.interop.onnx.export_networks import (
     recurrent_graph,
     regressor_graph,
 )
+from unrolled.interop.onnx.export_said import paths_graph
 from unrolled.interop.onnx.export_tagger import tagger_graph
 from unrolled.interop.onnx.graph import Array, GraphBuilder
 from unrolled.interop.onnx.model import load
@@ -102,11 +105,12 @@ class Exported:
 def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
     """Write a model folder, a loaded model, its network, or a `Recurrent` as ONNX.
 
-    `path` names the file; where there are two they are named by it, `NAME-encoder.onnx` and
-    `NAME-decoder.onnx`. Weights are written in float32. Each file is run on random ragged batches
-    (by `seed`) in ONNX Runtime, where that is installed, and by our own reader.
+    `path` names the file; where there are several they are named by it, `NAME-encoder.onnx`,
+    `NAME-decoder.onnx`, `NAME-quantiles.onnx`. Weights are written in float32. Each file is run on
+    random ragged batches (by `seed`) in ONNX Runtime, where that is installed, and by our own
+    reader.
 
-    Raises InteropError where a network has no ONNX counterpart or computes in a low precision,
+    Raises InteropError where a model has no ONNX counterpart or computes in a low precision,
     where the package onnx is not installed, and where numbers differ by more than 1e-4: then
     nothing is written.
     """
@@ -117,7 +121,8 @@ def export(model: Exportable, path: str | Path, *, seed: int = 0) -> Exported:
     files: dict[str, bytes] = {}
     reader, runtime = 0.0, None
     for target, graph, cases in parts:
-        content = graph.finish(metadata(found, graph.name))
+        names = [value.name for value in graph.inputs]
+        content = graph.finish(metadata(found, graph.name, names))
         files[target.name] = content
         for ours, theirs in _compare(target, content, cases):
             reader = max(reader, ours)
@@ -165,19 +170,24 @@ def _parts(found: Any, net: Any, place: Path, draw: np.random.Generator) -> list
             + ": its model knows how windows are scaled; export that, or its folder"
             * isinstance(net, ForecasterNetwork)
         )
-    if found.forecasting.calibration is not None:
-        raise InteropError(
-            "this forecaster's intervals are calibrated, which its ONNX graph could not tell; "
-            "export one that was trained without calibrate"
-        )
+    return _forecaster_parts(found, place, draw)
+
+
+def _forecaster_parts(found: ForecastModel, place: Path, draw: np.random.Generator) -> list[_Part]:
+    check_sizes(found)
     if found.network.spec.decoder != "autoregressive":
         drawn = windows.forecaster_cases(found, draw)
         return [_Part(place, forecaster_graph(found), drawn)]
-    step = forecaster_step_graph(found.network)
-    return [
-        _Part(encoder, forecaster_encoder_graph(found), windows.encoder_cases(found, draw)),
-        _Part(decoder, step, windows.step_cases(found, draw)),
+    begin, step = forecaster_encoder_graph(found), forecaster_step_graph(found)
+    parts = [
+        _Part(_beside(place, "encoder"), begin, windows.encoder_cases(found, draw)),
+        _Part(_beside(place, "decoder"), step, windows.step_cases(found, draw)),
     ]
+    moved = found.forecasting.calibration
+    if moved is not None:
+        cases = windows.paths_cases(moved, draw)
+        parts.append(_Part(_beside(place, "quantiles"), paths_graph(moved), cases))
+    return parts
 
 
 def _check_precision(net: Any) -> None:
