@@ -67,3 +67,8 @@ class Page(HTMLParser):
 
 def words(html: str) -> str:
     return " ".join(" ".join(Page(html).text).replace("\u00a0", " ").split())
+
+
+def drawn(picture: str, tag: str) -> list[dict[str, str | None]]:
+    """The elements of a kind in a picture."""
+    return Page(picture).named(tag)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports import LOG, SOURCE, TARGET, WEIGHTS, Page, words
+from reports import LOG, SOURCE, TARGET, WEIGHTS, drawn, words
 from unrolled.errors import ConfigError
-from unrolled.explain import curves, labels, page, svg
+from unrolled.explain import labels, page, svg
 from unrolled.explain.figures import (
     alignment_figure,
     attribution_figure,
@@ -29,10 +29,6 @@ from unrolled.explain.figures import (
 from unrolled.explain.forecast_figures import forecast_figure
 from unrolled.explain.grids import signed_grid
 from unrolled.explain.results import Explanation, Gate, LayerStates, Words
-
-
-def drawn(picture: str, tag: str) -> list[dict[str, str | None]]:
-    return Page(picture).named(tag)
 
 
 def test_heat_map_has_a_cell_for_every_weight() -> None:
@@ -77,53 +73,6 @@ def test_numbers_keep_their_contrast_on_every_cell() -> None:
                 number = theme["on" if weight >= svg.STRONG else "in"]
                 bright, dark = sorted([luminance(cell), luminance(number)], reverse=True)
                 assert (bright + 0.05) / (dark + 0.05) > 4.1
-
-
-def test_curves_of_a_log() -> None:
-    losses, rates = curves.charts(LOG)
-    assert [line.name for line in losses.series] == ["training"]
-    assert losses.series[0].points == ((1.0, 2.0), (2.0, 1.0), (3.0, 0.5))
-    assert [line.name for line in rates.series] == ["PER", "WER"]
-    assert rates.series[0].points == ((1.0, 50.0), (2.0, 25.0))
-    assert curves.best_epoch(LOG) == 2
-    assert curves.best_epoch([]) is None
-    assert curves.charts([]) == []
-
-
-@pytest.mark.parametrize(
-    ("record", "lines"),
-    [
-        ({"log_loss": 0.5, "accuracy": 0.9}, [["training", "validation"], ["accuracy"]]),
-        ({"nats": 1.3, "bits": 1.9, "perplexity": 3.7}, [["training", "validation"]]),
-        (
-            {"hr@10": 0.1, "recall@20": 0.2, "ndcg@10": 0.05, "mrr@20": 0.04, "nats": 6.0},
-            [["training", "validation"], ["HR@10", "recall@20", "NDCG@10", "MRR@20"]],
-        ),
-        ({"mae": 2.0, "rmse": 3.0, "r2": 0.8}, [["training"], ["RMSE", "MAE"]]),
-    ],
-)
-def test_what_validation_found_is_drawn_beside_the_training_loss(record, lines) -> None:
-    log = [{"epoch": k, "train_loss": 1.0, **record} for k in (1, 2)]
-    assert [[line.name for line in chart.series] for chart in curves.charts(log)] == lines
-    columns = re.findall('<th scope="col"', curves.learning_curves(log))
-    assert len(columns) == 2 + len(record)
-
-
-def test_curves_as_html() -> None:
-    html = curves.learning_curves(LOG)
-    assert len(drawn(html, "polyline")) == 3
-    assert "PER: from 50 % to 25 % in epoch 2." in words(html)
-    assert "marks epoch 2, whose weights were kept" in words(html)
-    assert "rate [%]" in words(html)
-    assert [th["scope"] for th in drawn(html, "th")].count("row") == 3
-
-
-@pytest.mark.parametrize("value", [0.0, 1e-9, 0.03, 1.0, 99.0, 12345.0])
-def test_one_epoch_and_any_scale_can_be_drawn(value: float) -> None:
-    html = curves.learning_curves([{"train_loss": value}])
-    circles = [c for c in drawn(html, "circle") if c["class"] == "dot s0"]
-    assert len(circles) == 2
-    assert all(0 <= float(c["cy"] or -1) <= 250 for c in circles)
 
 
 # By matplotlib
@@ -404,10 +353,3 @@ def test_a_near_plot_shows_the_end_of_the_past() -> None:
     first, last = (next(t for t in re.findall(r"<text[^>]*>[^<]*", near) if s in t)
                    for s in (stamps[30], stamps[59]))  # fmt: skip
     assert re.search(r' y="([\d.]+)"', first)[1] < re.search(r' y="([\d.]+)"', last)[1]
-
-
-def test_losses_below_zero_stay_inside_their_chart():
-    html = curves.learning_curves([{"train_loss": 1.0}, {"train_loss": -0.6}])
-    assert ">-1</text>" in html
-    ends = [float(y) for y in re.findall(r'cy="([0-9.-]+)"', html)]
-    assert max(ends) <= 210

@@ -72,7 +72,6 @@ def subject(
     wanted = np.asarray([*found.tokens, EOS])
     known = np.asarray([BOS, *found.tokens])
     counted = np.arange(len(wanted)) if chosen is None else np.asarray([chosen])
-    read = network.source_embedding[ids]
 
     def each(keep: Mask, how: How) -> Array:
         target_in = np.repeat(known[None], len(keep), axis=0)
@@ -84,21 +83,6 @@ def subject(
     def score(keep: Mask, how: How) -> Array:
         summed: Array = each(keep, how)[:, counted].sum(axis=1)
         return summed
-
-    def slope() -> Differentiable:
-        import torch
-
-        module = twin(network.spec, network.weights)
-
-        def answer(rows: int) -> Any:
-            source, targets = torch.tensor([ids] * rows), torch.from_numpy(known).repeat(rows, 1)
-            ends = torch.full((rows,), len(ids)), torch.full((rows,), len(known))
-            logits = module(source, ends[0], targets, ends[1])
-            log_probs = torch.log_softmax(logits, dim=-1)
-            return log_probs[:, counted, wanted[counted]].sum(dim=1)
-
-        baseline = token_baseline(network.source_embedding, ids, model.config.token_dropout)
-        return differentiable(module.encoder, read, baseline, answer)
 
     shares = None
     if found.alignment is not None and len(found.alignment):
@@ -113,8 +97,8 @@ def subject(
         removable=True,
         score=score,
         stack=network.encoder,
-        read=read,
-        differentiable=slope,
+        read=network.source_embedding[ids],
+        differentiable=lambda: _slope(model, ids, known, wanted, counted),
         attention=shares,
         alignment=found.alignment,
         written=written,
@@ -123,3 +107,23 @@ def subject(
     if stack == "decoder":
         return of_decoder(translated, network, np.asarray([ids]), wanted, counted)
     return translated
+
+
+def _slope(
+    model: TranslatorModel, ids: list[int], known: Array, wanted: Array, counted: Array
+) -> Differentiable:
+    import torch
+
+    network = model.network
+    module = twin(network.spec, network.weights)
+
+    def answer(rows: int) -> Any:
+        source, targets = torch.tensor([ids] * rows), torch.from_numpy(known).repeat(rows, 1)
+        ends = torch.full((rows,), len(ids)), torch.full((rows,), len(known))
+        logits = module(source, ends[0], targets, ends[1])
+        log_probs = torch.log_softmax(logits, dim=-1)
+        return log_probs[:, counted, wanted[counted]].sum(dim=1)
+
+    read = network.source_embedding[ids]
+    baseline = token_baseline(network.source_embedding, ids, model.config.token_dropout)
+    return differentiable(module.encoder, read, baseline, answer)
