@@ -267,6 +267,10 @@ def test_a_shard_of_another_form_is_named():
             CASES[case].train(mixed(*parts))
     with pytest.raises(DataError, match="frames: features a, b, but parts: words"):
         CASES["tag"].train(mixed(words, words), validation=frames)
+    with pytest.raises(DataError, match="other: features b, a, but frames: features a, b"):
+        CASES["tag frames"].train(
+            frames, validation=replace(frames, name="other", features=("b", "a"))
+        )
     ragged = replace(keys, sequences=[*keys.sequences, np.ones((2, 3), np.float32)])
     with pytest.raises(DataError, match="part-0: frames must all have 5 values"):
         CASES["frames"].train(mixed(ragged, keys))

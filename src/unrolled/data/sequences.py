@@ -72,7 +72,7 @@ class Sequences:
     @property
     def form(self) -> str:
         """What is read: words, or frames of these features."""
-        return f"features {', '.join(self.features)}" if self.features else "words"
+        return frames.form_of(self.features, "words")
 
     def joined(self, others: Iterable[Sequences], name: str) -> Sequences:
         """Return these and others, of which `name` is all that says where they are from."""

@@ -57,6 +57,15 @@ class Sharded(Named, Protocol):
         ...
 
 
+class Framed(Sharded, Protocol):
+    """Examples that may be frames."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of what a frame is of; none where there are words or texts."""
+        ...
+
+
 N = TypeVar("N", bound=Named)
 N_co = TypeVar("N_co", bound=Named, covariant=True)
 T = TypeVar("T")
@@ -217,6 +226,17 @@ def each(source: SourceOf[E]) -> Iterator[E]:
 def check_form(examples: Sharded, form: str, name: str) -> None:
     """Raise DataError where examples have another form than those of `name`."""
     if form and examples.form and examples.form != form:
+        raise DataError(f"{examples.name}: {examples.form}, but {name}: {form}")
+
+
+def check_beside(examples: Framed, features: tuple[str, ...], form: str, name: str) -> None:
+    """Raise DataError where examples to validate on have other features than those of `name`.
+
+    In an npz archive features have numbers for names: of these there need only be as many.
+    """
+    given = examples.features
+    numbered = tuple(map(str, range(len(given))))
+    if len(given) != len(features) or (given != features and numbered not in (given, features)):
         raise DataError(f"{examples.name}: {examples.form}, but {name}: {form}")
 
 

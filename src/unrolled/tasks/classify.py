@@ -34,7 +34,7 @@ from unrolled.tasks.pooled import (
     replace_struct,
     sources,
     trunk,
-    with_hashes,
+    with_validation,
 )
 from unrolled.tasks.words import hashes, start_from
 from unrolled.train.metrics import best_thresholds, label_metrics
@@ -106,7 +106,8 @@ def train(
         several=options.multi_label, separator=options.label_separator, class_weights=weights
     )
     reading = replace(reading, data=replace_struct(reading.data, labels=how))
-    plan = with_hashes(make_plan(source, labels, reading, options, training), given)
+    plan = make_plan(source, labels, reading, options, training)
+    plan = with_validation(plan, given, source.name)
     moments = None if reading.vocabulary is not None else frame_moments(source)
 
     def job(**hooks: Any) -> Any:

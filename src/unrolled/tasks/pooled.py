@@ -14,8 +14,18 @@ from numpy.typing import NDArray
 from unrolled.config import DataSpec, FramesSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import Batch, pad
 from unrolled.data.examples import Examples
+from unrolled.data.frames import form_of
 from unrolled.data.moments import Moments
-from unrolled.data.shards import Shards, Source, Whole, content_of, divided, each, first_of
+from unrolled.data.shards import (
+    Shards,
+    Source,
+    Whole,
+    check_beside,
+    content_of,
+    divided,
+    each,
+    first_of,
+)
 from unrolled.data.tagging import pad_frames
 from unrolled.data.vectors import Vectors
 from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
@@ -269,8 +279,13 @@ def limited(examples: Examples, training: TrainSpec) -> Examples:
     return examples.take(np.random.default_rng(training.seed).permutation(len(examples))[:limit])
 
 
-def with_hashes(plan: Plan, validation: Examples | None) -> Plan:
-    """Return the plan that also names its own validation data."""
+def with_validation(plan: Plan, validation: Examples | None, name: str) -> Plan:
+    """Return the plan that also names its own validation data, beside that of `name`.
+
+    Raises DataError where that is read otherwise.
+    """
     if validation is None:
         return plan
+    features = plan.data.frames.features if plan.data.frames else ()
+    check_beside(validation, features, form_of(features), name)
     return replace(plan, validation_hash=content_hash(Whole(validation)))

@@ -32,7 +32,7 @@ from unrolled.tasks.pooled import (
     replace_struct,
     sources,
     trunk,
-    with_hashes,
+    with_validation,
 )
 from unrolled.tasks.words import hashes, start_from
 
@@ -85,7 +85,7 @@ def train(
         data_hash=":".join((options.loss, *hashes(options.vectors), content_hash(source))),
         token_dropout=options.token_dropout if reading.vocabulary is not None else 0.0,
     )
-    plan = with_hashes(plan, given)
+    plan = with_validation(plan, given, source.name)
     frames = None if reading.vocabulary is not None else frame_moments(source)
 
     def encode(found: Examples) -> NDArray[Any]:

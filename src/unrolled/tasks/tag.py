@@ -16,7 +16,7 @@ from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, TaggingSpec, TrainSpec, VocabularySpec
 from unrolled.data.schemes import Legal, legal
 from unrolled.data.sequences import Sequences
-from unrolled.data.shards import FileShards, SourceOf, as_source, check_form, divided
+from unrolled.data.shards import FileShards, SourceOf, as_source, check_beside, divided
 from unrolled.data.tagging import Corpus, TagBatch, encode_words, tag_batch
 from unrolled.data.vocab import UNK, LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError
@@ -84,8 +84,7 @@ def train(
     tagging = tagging_spec(as_source(sequences), found, options, run)
     told = ""
     if validation is not None:
-        if len(validation.features) != len(found.features):
-            check_form(validation, found.form, sequences.name)
+        check_beside(validation, found.features, found.form, sequences.name)
         told = data_hash(validation, hashes(options.vectors))
     fraction, seed = training.validation_fraction, training.seed
     source, held = divided(sequences, validation, fraction, seed)
