@@ -276,6 +276,14 @@ def test_a_shard_of_another_form_is_named():
         CASES["frames"].train(mixed(ragged, keys))
 
 
+def test_the_longest_thing_may_be_one_that_is_validated_on():
+    case = CASES["caption regions"]
+    held = replace(case.data.take(range(4)), name="held")
+    held.inputs[2] = np.ones((9, 3), np.float32)
+    for given in (case.data, in_shards(case.data)):
+        assert case.train(given, validation=held).config.network.positions == 9
+
+
 def test_too_little_data_and_bpe_are_told():
     one = CASES["tag"].data.take([0])
     with pytest.raises(DataError, match=r"parts: 1 sequence\(s\); at least 2 are needed"):
