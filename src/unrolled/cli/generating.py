@@ -41,11 +41,12 @@ def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> No
 
     options, training, rest = resolve(GenerateOptions, given)
     paths = shard_paths(data) or [data]
-    shape = shape_of_files(paths, kind)
+    held = (shard_paths(valid) or [valid]) if valid else []
+    shape = shape_of_files([*paths, *held], kind)
     run = training_run(rest)
     if shape == "text":
-        held = files_lines(shard_paths(valid) or [valid]) if valid else None
-        fitted = train_text(files_lines(paths), options, training, validation=held, run=run)
+        lines = files_lines(held) if held else None
+        fitted = train_text(files_lines(paths), options, training, validation=lines, run=run)
     else:
         items = shape == "items"
         read = partial(read_items, key=options.items) if items else read_binary_frames
