@@ -239,6 +239,24 @@ def test_a_shard_may_be_held_out_whole(case):
     assert case.train(mixed(*parts)).metrics["epochs_run"] == 2
 
 
+@pytest.mark.parametrize("kind", ["items", "frames"])
+def test_a_validation_limit_draws_from_all_sequences(kind, monkeypatch):
+    name = {"items": "sequence_metrics", "frames": "frame_metrics"}[kind]
+    measure, seen = getattr(generate, name), []
+
+    def measured(model, corpus):
+        seen.append(corpus.numbers)
+        return measure(model, corpus)
+
+    monkeypatch.setattr(generate, name, measured)
+    options, spec = GenerateOptions(hidden_size=8), tiny.training(validation_limit=5)
+    data = CASES[kind].data
+    generate.train_sequences(data, kind, options, spec, validation=data)
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == 5
+    assert max(seen[0]) > 5
+
+
 # What may be wrong
 
 

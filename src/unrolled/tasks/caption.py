@@ -33,7 +33,7 @@ from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.spec import AttentionSpec, CaptionerSpec, CaptionInputs
 from unrolled.tasks.base import Plan, Run, execute, hash_shards, hash_texts, hide_tokens
 from unrolled.tasks.evaluate import evaluate_captioner
-from unrolled.tasks.shelf import Cutter, Lengths, Shelf, check_shards, epoch_of, shelve
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, check_shards, epoch_of, limited, shelve
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -338,11 +338,7 @@ def _validation(plan: Plan, things: Described) -> Callable[[Weights], Score]:
     """
     from unrolled.train.loop import Score
 
-    things = things.grouped()
-    limit = plan.training.validation_limit
-    if 0 < limit < len(things):
-        order = np.random.default_rng(plan.training.seed).permutation(len(things))
-        things = things.take(order[:limit])
+    things = limited(things.grouped(), plan.training)
 
     def validate(weights: Weights) -> Score:
         model = CaptionerModel.from_artifact(plan.artifact(weights))

@@ -28,7 +28,6 @@ from unrolled.tasks.pooled import (
     Reading,
     content_hash,
     frame_moments,
-    limited,
     make_job,
     read_as,
     replace_struct,
@@ -36,6 +35,7 @@ from unrolled.tasks.pooled import (
     trunk,
     with_validation,
 )
+from unrolled.tasks.shelf import limited
 from unrolled.tasks.words import hashes, start_from
 from unrolled.train.metrics import best_thresholds, label_metrics
 

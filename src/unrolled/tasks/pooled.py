@@ -271,14 +271,6 @@ def _loss(
     return loss
 
 
-def limited(examples: Examples, training: TrainSpec) -> Examples:
-    """Return at most `validation_limit` of the examples, the same ones each time."""
-    limit = training.validation_limit
-    if not 0 < limit < len(examples):
-        return examples
-    return examples.take(np.random.default_rng(training.seed).permutation(len(examples))[:limit])
-
-
 def with_validation(plan: Plan, validation: Examples | None, name: str) -> Plan:
     """Return the plan that also names its own validation data, beside that of `name`.
 

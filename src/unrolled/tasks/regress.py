@@ -26,7 +26,6 @@ from unrolled.tasks.pooled import (
     Reading,
     content_hash,
     frame_moments,
-    limited,
     make_job,
     read_as,
     replace_struct,
@@ -34,6 +33,7 @@ from unrolled.tasks.pooled import (
     trunk,
     with_validation,
 )
+from unrolled.tasks.shelf import limited
 from unrolled.tasks.words import hashes, start_from
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import CharacterSpec, RecurrentSpec, TaggerSpec
 from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.evaluate import evaluate_tagger
-from unrolled.tasks.shelf import Cutter, Lengths, Shelf, epoch_of, shelve
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, epoch_of, limited, shelve
 from unrolled.tasks.tag_data import (
     Prepared,
     Survey,
@@ -291,10 +291,7 @@ def _validation(plan: Plan, sequences: Sequences) -> Callable[[Weights], Score]:
     """Score through the runtime, decoding included."""
     from unrolled.train.loop import Score
 
-    limit = plan.training.validation_limit
-    if 0 < limit < len(sequences):
-        order = np.random.default_rng(plan.training.seed).permutation(len(sequences))[:limit]
-        sequences = sequences.take(order)
+    sequences = limited(sequences, plan.training)
     kept = ("accuracy", "span_f1", "intent_accuracy", "sentence_accuracy", "log_loss")
 
     def validate(weights: Weights) -> Score:
