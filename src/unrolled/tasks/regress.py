@@ -5,7 +5,7 @@ Training needs the `train` extra; a fitted regressor predicts without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,18 +126,22 @@ def _names(data: DataSpec, options: RegressOptions, width: int) -> tuple[str, ..
 
 def target_moments(source: Source) -> Moments:
     """Return mean and spread of each target; DataError where the sequences have not as many."""
-    found: Moments | None = None
-    for examples in each(source):
-        widths = {len(target) for target in examples.targets}
-        if len(widths) > 1:
-            raise DataError(f"{examples.name}: sequences of {sorted(widths)} targets; expected one")
-        if not widths:
-            continue
-        part = Moments.of(np.stack(list(examples.targets)))
-        found = part if found is None else found.joined(part)
-    if found is None:
-        raise DataError(f"{source.name}: no examples to train on")
-    return found
+    width, name = 0, ""
+
+    def parts() -> Iterator[NDArray[Any]]:
+        nonlocal width, name
+        for examples in each(source):
+            widths = sorted({len(target) for target in examples.targets})
+            if len(widths) > 1:
+                raise DataError(f"{examples.name}: sequences of {widths} targets; expected one")
+            if not widths:
+                continue
+            width, name = width or widths[0], name or examples.name
+            if widths != [width]:
+                raise DataError(f"{examples.name}: {widths[0]} targets, but {name}: {width}")
+            yield np.stack(list(examples.targets))
+
+    return Moments.over(parts(), source.name)
 
 
 def _criterion(kind: str) -> Callable[[Any, Any], tuple[Any, float]]:
