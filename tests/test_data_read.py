@@ -33,6 +33,7 @@ from unrolled.data.read import (
     read_table,
     texts,
 )
+from unrolled.data.streams import file_lines
 from unrolled.errors import ConfigError, DataError
 
 
@@ -288,6 +289,8 @@ def test_unknown_ending_and_format() -> None:
     for find in (source.format_of, captions.format_of, partial(sequences.format_of, tagged=True)):
         with pytest.raises(DataError, match=r"^parts: is a folder; expected a file$"):
             find("parts", None)
+    with pytest.raises(DataError, match=r"^parts: is a folder; expected a file$"):
+        next(file_lines("parts")())
     with pytest.raises(ConfigError, match=r"unknown format 'cvs'; one of: .*Did you mean 'csv'\?"):
         read_table("a.xlsx", format="cvs")
 
