@@ -91,6 +91,12 @@ def test_what_is_validated_on_and_what_is_known_ahead_have_the_offsets_of_the_da
         fitted.ready(plain, 4, aware)
 
 
+def test_what_is_validated_on_are_counts_where_counts_are_learned() -> None:
+    counts, (options, training) = {**A, "y": [1.0] * 28}, specs(output="negative_binomial")
+    with pytest.raises(DataError, match="data frame: output 'negative_binomial' is for counts"):
+        train(paneled(counts), options, training, validation=forecasting.panel(B))
+
+
 def test_of_a_series_that_is_too_short_no_covariate_is_measured() -> None:
     short = {k: v[:3] for k, v in forecasting.frame("c", load=lambda k, t: 1e6).items()}
     long = forecasting.frame("ab", load=lambda k, t: float(t % 2))

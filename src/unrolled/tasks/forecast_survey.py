@@ -63,6 +63,7 @@ class Survey:
             self.first = replace(panel, series=())
             if self.validation is not None:
                 check_offsets(panel, self.validation)
+                check_counts(self.validation, self.options)
         else:
             check_alike(self.first, panel)
         check_apart(self._files, panel)
