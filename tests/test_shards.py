@@ -268,7 +268,7 @@ def test_the_command_translates_from_a_pattern(tmp_path, run: Command):
     done = run(*told, "--overwrite", "--source-tokens", "bpe")
     assert (done.code, "tokens 'bpe' reads all texts at once" in done.err) == (2, True)
     done = run(*told, "--overwrite", "--target-file", folder / "part-1.tsv")
-    assert (done.code, "--target-file is for one file, " in done.err) == (2, True)
+    assert (done.code, "--target-file is for one file; " in done.err) == (2, True)
     (folder / "part-9.tsv").write_text("lone\n")
     done = run(*told, "--overwrite")
     assert (done.code, "part-9.tsv, row 1" in done.err) == (2, True)

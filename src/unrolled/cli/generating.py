@@ -89,7 +89,9 @@ def predict(
             _predict_sequences(model, path, n_best, max_length, seed, sampling["temperature"])
         return
     if paths is not None:
-        raise ConfigError(f"{data}: predict goes on with one text, that is {len(paths)} files")
+        raise ConfigError(
+            f"{data}: predict goes on with the text of one file; that is a folder or a pattern"
+        )
     text = sys.stdin.read() if data == STDIN else read_text(data)
     prompt = text.removesuffix("\n")
     pieces = model.iterate(prompt, max_length=max_length, seed=seed, **sampling)

@@ -81,6 +81,8 @@ def train(
     found = survey(as_source(sequences), options)
     if not (options.embedding_size or options.vectors or options.characters or found.features):
         raise ConfigError("embedding_size is 0 and characters is off: nothing of a word is read")
+    if options.vectors and found.features:
+        raise ConfigError(f"vectors: {sequences.name} holds numbers; vectors are of words")
     tagging = tagging_spec(as_source(sequences), found, options, run)
     told = ""
     if validation is not None:
