@@ -6,6 +6,7 @@ import signal
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ import tagging
 import tiny
 from training_runs import at, same_run, stopped
 from unrolled.artifact import Artifact
-from unrolled.config import TrainSpec
+from unrolled.config import DataSpec, FramesSpec, TrainSpec
 from unrolled.data.captions import Described, attributes
+from unrolled.data.examples import Examples, read_examples
 from unrolled.data.items import Corpus
 from unrolled.data.sequences import Sequences
 from unrolled.data.shards import FileShards, Whole, each, read_whole
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import GenerateOptions
-from unrolled.tasks import caption, generate, tag
+from unrolled.tasks import caption, classify, generate, tag
 from unrolled.tasks.base import Run
-from unrolled.tasks.tag_data import count_words
+from unrolled.tasks.tag_data import count_words, read_tagged
 
 CUTS = (0, 17, 22, 40)
 SHARE = 0.3
@@ -292,6 +294,43 @@ def test_a_shard_of_another_form_is_named():
     ragged = replace(keys, sequences=[*keys.sequences, np.ones((2, 3), np.float32)])
     with pytest.raises(DataError, match="part-0: frames must all have 5 values"):
         CASES["frames"].train(mixed(ragged, keys))
+
+
+@pytest.mark.parametrize("task", ["tag", "classify"])
+def test_sequences_that_are_in_two_files_are_told(task, tmp_path):
+    inputs, labels = signals.recordings(40)
+    table = signals.long_table(inputs, y=labels).sort("id", "t")
+    half = len(table) // 2
+    name = table["id"][half]
+    assert table["id"][half - 1] == name
+    paths = [str(tmp_path / f"{part}.parquet") for part in "ab"]
+    for path, rows in zip(paths, (table[:half], table[half:]), strict=True):
+        rows.write_parquet(path)
+    said: list[str] = []
+    run, training = Run(notify=said.append), tiny.training(epochs=1)
+    if task == "tag":
+        options = tagging.options(sequence="id", time="t")
+        read = partial(read_tagged, options=options)
+        tag.train(FileShards("parts", paths, read), options, training, run=run)
+    else:
+        frames = FramesSpec(sequence="id", time="t")
+        read = partial(read_examples, data=DataSpec(target="y", frames=frames))
+        source, options = FileShards("parts", paths, read), tiny.classify_options()
+        classify.train(source, options, training, data=read.keywords["data"], run=run)
+    assert said == [
+        f"1 sequence name(s) are in several files, the first {name!r} in {paths[0]} and "
+        f"{paths[1]}; what each file holds is a sequence of its own"
+    ]
+
+
+def test_rows_without_a_name_are_not_told_of():
+    inputs, labels = signals.recordings(20)
+    data = Examples([x[:1] for x in inputs], labels, features=("a", "b"), ids=range(20))
+    said: list[str] = []
+    run, training = Run(notify=said.append), tiny.training(epochs=1)
+    given = DataSpec(frames=FramesSpec())
+    classify.train(mixed(data, data), tiny.classify_options(), training, data=given, run=run)
+    assert said == []
 
 
 def test_the_longest_thing_may_be_one_that_is_validated_on():

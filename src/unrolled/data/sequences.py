@@ -67,6 +67,7 @@ class Sequences:
             [rows[i] for i in chosen],
             [self.step_rows[i] for i in chosen] if self.step_rows else (),
             features=self.features,
+            ids=[self.ids[i] for i in chosen] if len(self.ids) else (),
         )
 
     @property

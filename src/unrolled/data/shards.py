@@ -65,11 +65,17 @@ class Framed(Sharded, Protocol):
         """The names of what a frame is of; none where there are words or texts."""
         ...
 
+    @property
+    def ids(self) -> Sequence[Any]:
+        """What names each sequence of frames in its file, where there is any."""
+        ...
+
 
 N = TypeVar("N", bound=Named)
 N_co = TypeVar("N_co", bound=Named, covariant=True)
 T = TypeVar("T")
 E = TypeVar("E", bound=Sharded)
+F = TypeVar("F", bound=Framed)
 
 
 class SourceOf(Protocol[N_co]):
@@ -221,6 +227,26 @@ def each(source: SourceOf[E]) -> Iterator[E]:
         if not form:
             name, form = examples.name, examples.form
         yield examples
+
+
+def each_named(source: SourceOf[F], notify: Callable[[str], Any]) -> Iterator[F]:
+    """Yield the shards as `each` does, then tell of sequences that have their names in two files.
+
+    A file that was cut by rows ends within a sequence, of which each part is then one by itself.
+    """
+    files: dict[Any, str] = {}
+    twice: dict[Any, str] = {}
+    for examples in each(source):
+        for name in examples.ids:
+            if files.setdefault(name, examples.name) != examples.name:
+                twice.setdefault(name, examples.name)
+        yield examples
+    if twice:
+        name, other = next(iter(twice.items()))
+        notify(
+            f"{len(twice)} sequence name(s) are in several files, the first {name!r} in "
+            f"{files[name]} and {other}; what each file holds is a sequence of its own"
+        )
 
 
 def check_form(examples: Sharded, form: str, name: str) -> None:

@@ -27,10 +27,10 @@ from unrolled.tasks.evaluate import evaluate_classifier
 from unrolled.tasks.pooled import (
     Reading,
     content_hash,
-    frame_moments,
     make_job,
     read_as,
     replace_struct,
+    scaling_of,
     sources,
     trunk,
     with_validation,
@@ -108,7 +108,7 @@ def train(
     reading = replace(reading, data=replace_struct(reading.data, labels=how))
     plan = make_plan(source, labels, reading, options, training)
     plan = with_validation(plan, given, source.name)
-    moments = None if reading.vocabulary is not None else frame_moments(source)
+    moments = None if reading.vocabulary is not None else scaling_of(source, plan.data, run)
 
     def job(**hooks: Any) -> Any:
         return make_job(

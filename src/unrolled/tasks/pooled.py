@@ -34,7 +34,7 @@ from unrolled.options import PooledOptions, recurrent_spec, resolve_tokens
 from unrolled.spec import AttentionSpec, ClassifierSpec, RecurrentSpec, RegressorSpec
 from unrolled.tasks.base import Plan, Run, hide_tokens
 from unrolled.tasks.shelf import Cutter, Lengths, Shelf, check_shards, epoch_of, shelve
-from unrolled.tasks.words import with_vectors
+from unrolled.tasks.words import frame_moments, with_vectors
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -128,16 +128,6 @@ def content_hash(source: Source) -> str:
     return digest.hexdigest()
 
 
-def frame_moments(source: Source) -> Moments:
-    """Return count, mean and spread of each feature over all frames."""
-    parts = (
-        np.concatenate(list(examples.inputs[start : start + 1024]))
-        for examples in each(source)
-        for start in range(0, len(examples), 1024)
-    )
-    return Moments.over(parts, source.name)
-
-
 def read_as(source: Source, data: DataSpec, options: PooledOptions, run: Run) -> Reading:
     """Fix the reading of the data, and the vocabulary of texts."""
     first = first_of(source)
@@ -161,6 +151,11 @@ def read_as(source: Source, data: DataSpec, options: PooledOptions, run: Run) ->
         return Reading(data, *with_vectors(options.vectors, words, spec, run))
     check_shards(spec.tokens, source)
     return Reading(data, Vocabulary.build((x for part in each(source) for x in part.inputs), spec))
+
+
+def scaling_of(source: Source, data: DataSpec, run: Run) -> Moments:
+    """Return the moments of frames; tells of names of sequences that are in several files."""
+    return frame_moments(source, run, named=bool(data.frames and data.frames.sequence))
 
 
 def replace_struct(struct: Any, **changes: Any) -> Any:

@@ -25,10 +25,10 @@ from unrolled.tasks.evaluate import evaluate_regressor
 from unrolled.tasks.pooled import (
     Reading,
     content_hash,
-    frame_moments,
     make_job,
     read_as,
     replace_struct,
+    scaling_of,
     sources,
     trunk,
     with_validation,
@@ -86,7 +86,7 @@ def train(
         token_dropout=options.token_dropout if reading.vocabulary is not None else 0.0,
     )
     plan = with_validation(plan, given, source.name)
-    frames = None if reading.vocabulary is not None else frame_moments(source)
+    frames = None if reading.vocabulary is not None else scaling_of(source, plan.data, run)
 
     def encode(found: Examples) -> NDArray[Any]:
         targets = np.reshape(list(found.targets), (len(found), len(moments.mean)))

@@ -31,12 +31,11 @@ from unrolled.tasks.tag_data import (
     Survey,
     count_words,
     data_hash,
-    frame_moments,
     hiding_rates,
     survey,
     tagging_spec,
 )
-from unrolled.tasks.words import hashes, start_from, with_vectors
+from unrolled.tasks.words import frame_moments, hashes, start_from, with_vectors
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -118,7 +117,7 @@ def make_plan(
     )
     vocabularies: dict[str, Vocabulary | LabelVocabulary] = {"target": found.labels}
     if found.features:
-        prepared = Prepared(moments=frame_moments(source))
+        prepared = Prepared(moments=frame_moments(source, run, named=True))
     else:
         words = count_words(source, options.max_length)
         prepared, spec = Prepared(words), data.source_vocabulary
