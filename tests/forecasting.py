@@ -27,6 +27,7 @@ FAST = {**SIZES, **tiny.TRAINING}
 START = dt.datetime(2024, 1, 1)
 QUANTILES = (0.1, 0.5, 0.9)
 DIRECT, OUTPUTS = ("linear", "mlp", "rnn"), ("point", "quantiles", "normal", "student_t")
+Data = dict[str, list[Any]]
 COUNTS = {"y": lambda k, t: float((t * (k + 3)) % 7)}
 COVARIATES = {
     "promo": lambda k, t: float(t % 3 == 0),
@@ -38,6 +39,14 @@ COVARIATES = {
 
 def options(**choices: Any) -> ForecastOptions:
     return ForecastOptions(**{**SIZES, **choices})
+
+
+def specs(**choices: Any) -> tuple[Any, Any]:
+    return split("forecast", {**FAST, **choices}, where="test")
+
+
+def reads(choices: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in choices.items() if k in options().__struct_fields__}
 
 
 def frame(

@@ -74,6 +74,32 @@ def test_the_command_from_file_to_answers(name, files, run: Command):
     assert set(record["probabilities"]) == {"up", "down"}
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (("b", "a"), "held.csv: features b, a, but {data}: features a, b"),
+        (("a",), "held.csv: features a, but {data}: features a, b"),
+    ],
+)
+def test_what_is_validated_on_has_the_same_columns_in_the_same_order(
+    columns, message, files, run: Command
+):
+    held = signals.long_table(INPUTS, y=LABELS).select("id", "t", *columns, "y")
+    held.write_csv(files / "held.csv")
+    data, long = files / "data.csv", ["--sequence", "id", "--time", "t", "--label", "y"]
+    train = ["train", "classify", data, *long, *signals.FLAGS, "--out", files / "model"]
+    said = run.error(*train, "--quiet", "--valid", files / "held.csv")
+    assert said.endswith(message.format(data=data)), said
+
+
+def test_an_archive_whose_columns_have_no_names_validates_a_table(files, run: Command):
+    data, held = files / "data.csv", files / "data.npz"
+    long = ["--sequence", "id", "--time", "t", "--label", "label", "--epochs", "1"]
+    signals.long_table(INPUTS, label=LABELS).write_csv(data)
+    done = run("train", "classify", data, *long, "--valid", held, "--out", files / "model")
+    assert done.code == 0, done.err
+
+
 def test_a_sequence_of_one_step_trains_and_answers(tmp_path, run: Command):
     draw = np.random.default_rng(0)
     x = draw.normal(size=(60, 3))

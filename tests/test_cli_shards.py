@@ -133,10 +133,10 @@ def test_texts_beside_shards_are_refused(tmp_path, run: Command):
     texts = folder / "part-0.jsonl"
     given = ["train", "caption", "--out", tmp_path / "m", *captioning.FLAGS]
     done = run(*given, folder, "--captions", texts)
-    assert (done.code, "--captions is for one file, " in done.err) == (2, True)
-    assert "parts is 3 files" in done.err
+    assert (done.code, "--captions is for one file; " in done.err) == (2, True)
+    assert "parts is a folder or a pattern" in done.err
     done = run(*given, texts, "--valid", folder, "--valid-captions", texts)
-    assert (done.code, "--valid-captions is for one file, " in done.err) == (2, True)
+    assert (done.code, "--valid-captions is for one file; " in done.err) == (2, True)
 
 
 def test_a_folder_of_text_is_learned_and_measured_as_one(tmp_path, run: Command):
@@ -148,7 +148,10 @@ def test_a_folder_of_text_is_learned_and_measured_as_one(tmp_path, run: Command)
     found, told = (json.loads(run("evaluate", model, d, "--json").out) for d in (folder, whole))
     assert found == told
     done = run("predict", model, folder)
-    assert (done.code, "predict goes on with one text, that is 2 files" in done.err) == (2, True)
+    assert (done.code, "predict goes on with the text of one file; " in done.err) == (2, True)
     (folder / "c.jsonl").write_text('{"items": ["a", "b"]}\n')
     done = run(*given, "--overwrite")
+    assert (done.code, f"c.jsonl: items, but {folder / 'a.txt'}: text" in done.err) == (2, True)
+    (folder / "c.jsonl").rename(tmp_path / "c.jsonl")
+    done = run(*given, "--overwrite", "--valid", tmp_path / "c.jsonl")
     assert (done.code, f"c.jsonl: items, but {folder / 'a.txt'}: text" in done.err) == (2, True)

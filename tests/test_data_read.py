@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import narwhals
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unrolled.data import captions, sequences, source
 from unrolled.data.read import (
     Table,
     file_hash,
@@ -31,6 +33,7 @@ from unrolled.data.read import (
     read_table,
     texts,
 )
+from unrolled.data.streams import file_lines
 from unrolled.errors import ConfigError, DataError
 
 
@@ -282,6 +285,12 @@ def test_unknown_ending_and_format() -> None:
     assert message.startswith(
         "a.xlsx: cannot tell the format from the ending '.xlsx'; expected one"
     )
+    Path("parts").mkdir()
+    for find in (source.format_of, captions.format_of, partial(sequences.format_of, tagged=True)):
+        with pytest.raises(DataError, match=r"^parts: is a folder; expected a file$"):
+            find("parts", None)
+    with pytest.raises(DataError, match=r"^parts: is a folder; expected a file$"):
+        next(file_lines("parts")())
     with pytest.raises(ConfigError, match=r"unknown format 'cvs'; one of: .*Did you mean 'csv'\?"):
         read_table("a.xlsx", format="cvs")
 

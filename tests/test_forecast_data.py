@@ -161,6 +161,16 @@ def test_a_time_with_an_offset_becomes_utc() -> None:
     assert str(panel.freq) == "h"
 
 
+def test_times_with_an_offset_do_not_stand_beside_times_without() -> None:
+    mixed = {"ds": ["2024-01-01T01:00+01:00", "2024-01-01T01:00"], "y": [1, 2]}
+    with pytest.raises(DataError) as caught:
+        read_panel(to_table(mixed), COLUMNS)
+    assert str(caught.value) == (
+        "data frame, row 2, column 'ds': '2024-01-01T01:00' beside '2024-01-01T01:00+01:00'; "
+        "expected an offset from UTC in all times or in none"
+    )
+
+
 HEAD = "unique_id,ds,y,price\n"
 BAD = {
     "a,2024-01-01,1,1\na,2024-01-01,2,1\n": (

@@ -17,13 +17,11 @@ import pytest
 import forecasting
 import unrolled
 from commands import Command
-from forecasting import FAST
+from forecasting import Data, reads, specs
 from training_runs import at, log, same_run, stopped
 from unrolled.artifact import Artifact
 from unrolled.data.panel import Panel
 from unrolled.data.shards import Whole
-from unrolled.errors import ConfigError, DataError
-from unrolled.options import split
 from unrolled.runtime.forecaster_model import ForecastModel
 from unrolled.tasks.base import Run
 from unrolled.tasks.calibrate import calibration
@@ -42,7 +40,6 @@ COVARIATES = {
     "kind": lambda k, t: "vwxyzv"[k],
 }
 READS = {"future": "promo", "past": "load", "static": "size,kind,unique_id"}
-Data = dict[str, list[Any]]
 
 
 def rows(keep: Callable[[Any], bool], data: Data) -> Data:
@@ -80,14 +77,6 @@ def shards(data: Data, alive: list[list[weakref.ref]] | None = None, **choices: 
         return panel
 
     return PanelShards("parts", list(files), read)
-
-
-def specs(**choices: Any) -> tuple[Any, Any]:
-    return split("forecast", {**FAST, **choices}, where="test")
-
-
-def reads(choices: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in choices.items() if k in forecasting.options().__struct_fields__}
 
 
 def materials(data: Data, **choices: Any) -> list[Any]:
@@ -289,99 +278,6 @@ def test_a_validation_file_takes_the_place_of_what_is_held_out() -> None:
     one = train(forecasting.panel(forecasting.frame(NAMES)), options, training, validation=held)
     for name in ("seasonal_naive", "drift"):
         assert fitted.metrics[name] == one.metrics[name]
-
-
-def paneled(*files: Data, **choices: Any) -> PanelShards:
-    named = {f"file {k}": each for k, each in enumerate(files)}
-    return PanelShards("parts", list(named), lambda name: _read(named[name], name, choices))
-
-
-def _read(data: Data, name: str, choices: dict[str, Any]) -> Panel:
-    from unrolled.data.panel import read_panel, to_table
-    from unrolled.tasks.forecast import columns_of
-
-    options = forecasting.options(**reads(choices))
-    return read_panel(to_table(data, name=name), columns_of(options), options.freq)
-
-
-def daily(data: Data) -> Data:
-    return {**data, "ds": [f"2024-{1 + t // 28:02d}-{1 + t % 28:02d}" for t in range(28)]}
-
-
-A, B = (forecasting.frame(name, 28) for name in "ab")
-
-
-@pytest.mark.parametrize(
-    ("files", "choices", "message"),
-    [
-        ((A, daily(B)), {}, "file 1: a step is D, but in file 0 it is h; expected one frequency in "
-         "all files (freq names it)"),
-        ((A, B, A), {}, "file 2, row 1: series 'a' is in file 0 too; expected all its rows in one "
-         "file"),
-        ((A, {k: v for k, v in B.items() if k != "unique_id"}), {},
-         "file 1: no column 'unique_id' names its series; beside file 0 it needs one, and a series "
-         "lies whole in one file"),
-        (({k: v for k, v in A.items() if k != "unique_id"}, B), {},
-         "file 0: no column 'unique_id' names its series; beside file 1 it needs one, and a series "
-         "lies whole in one file"),
-        (({**A, "load": A["y"]}, B), {"past": "load"}, "file 1: no column 'load'; the columns are: "
-         "unique_id, ds, y."),
-        (({**A, "y": [1.0] * 28}, B), {"output": "negative_binomial"},
-         "file 1: output 'negative_binomial' is for counts, but a series (file 1, row 1) holds "),
-        (({k: v[:8] for k, v in A.items()}, {k: v[:6] for k, v in B.items()}), {},
-         "parts: 2 of 2 series are too short to learn from: the first, file 0, row 1 in series "
-         "'a', has 8 steps; expected 5 or more, what is held out apart"),
-        (({**A, "y": [None] * 28}, {**B, "y": [None] * 28}), {},
-         "parts: every value of 'y' is missing"),
-    ],
-    ids=["freq", "twice", "no id", "no id first", "column", "counts", "short", "missing"],
-)  # fmt: skip
-def test_files_that_cannot_be_learned_are_named(
-    files: tuple[Data, ...], choices: dict[str, Any], message: str
-) -> None:
-    options, training = specs(**choices)
-    with pytest.raises(DataError) as caught:
-        train(paneled(*files, **choices), options, training)
-    assert str(caught.value).startswith(message)
-
-
-@pytest.mark.parametrize(
-    ("choices", "message"),
-    [
-        ({"residual": "season", "season": 24}, "needs a window of a season, 24 steps"),
-        ({"decoder": "autoregressive"}, "draws each step from a distribution"),
-    ],
-)
-def test_options_that_contradict_each_other_are_told_after_one_file(
-    choices: dict[str, Any], message: str
-) -> None:
-    options, training = specs(**choices)
-    reads: list[str] = []
-    source = shards(whole())
-    told = PanelShards("parts", source.paths, lambda path: reads.append(path) or source.read(path))
-    with pytest.raises(ConfigError, match=message):
-        train(told, options, training)
-    assert reads == ["ab"]
-
-
-def test_what_is_constant_or_was_put_right_is_counted_over_all_files() -> None:
-    flat = {**A, "y": [2.0] * 28}
-    gap = {k: v[:20] + v[23:] for k, v in B.items()}
-    back = {k: v[::-1] for k, v in forecasting.frame("c", 28).items()}
-    more = {k: v[:10] + v[11:] for k, v in forecasting.frame("d", 28).items()}
-    level = {**forecasting.frame("e", 28), "y": [3.0] * 28}
-    told: list[str] = []
-    options, training = specs(epochs=1)
-    run = Run(notify=told.append)
-    train(paneled(flat, gap, back, more, level), options, training, run=run)
-    assert told == [
-        "parts: the rows of 1 series were not in order of time and were sorted; the first is "
-        "file 2, row 2",
-        "parts: 4 stamps at a step of h are left out in 2 series and count as missing values; the "
-        "first follow file 1, row 20",
-        "parts: 2 of 5 series are constant, the first file 0, row 1 in series 'a'; they are scaled "
-        "by 1 and left out of MASE",
-    ]
 
 
 def write(folder: Path) -> Path:

@@ -112,6 +112,18 @@ def test_a_matrix_of_targets_in_an_archive_names_its_columns_by_number(tmp_path,
     assert json.loads(run("evaluate", model, data, "--json").out)["count"] == 80
 
 
+@pytest.mark.parametrize("widths", [(1, 2), (2, 1)])
+def test_files_have_as_many_targets_each(widths, tmp_path, run: Command):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for k, width in enumerate(widths):
+        np.savez(folder / f"{k}.npz", **signals.padded(INPUTS), y=TARGETS[:, :width])
+    flags = [*FLAGS, "--epochs=1", "--quiet", "--out", tmp_path / "model"]
+    said = run.error("train", "regress", folder, "--target", "y", *flags)
+    first, second = folder / "0.npz", folder / "1.npz"
+    assert said == f"{second}: {widths[1]} targets, but {first}: {widths[0]}"
+
+
 @pytest.mark.parametrize(
     ("y", "message"),
     [

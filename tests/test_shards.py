@@ -19,11 +19,11 @@ from training_runs import Watch, at, log, same_run, stopped
 from unrolled.config import DataSpec, FramesSpec
 from unrolled.data.examples import Examples, read_examples
 from unrolled.data.read import read_pairs, texts
-from unrolled.data.shards import Shards, shard_paths
+from unrolled.data.shards import FileShards, Shards, shard_paths
 from unrolled.options import ClassifyOptions
 from unrolled.tasks import classify, translate
 from unrolled.tasks.base import Run
-from unrolled.tasks.translate import Pairs, PairShards
+from unrolled.tasks.translate import Pairs
 
 FRAMES = {"hidden_size": 6, "dropout": 0.0}
 
@@ -212,7 +212,7 @@ def write_pairs(folder: Path) -> Path:
     return folder
 
 
-def pair_shards(folder: Path, alive: list[weakref.ref] | None = None) -> PairShards:
+def pair_shards(folder: Path, alive: list[weakref.ref] | None = None) -> FileShards[Pairs]:
     def read(path: str) -> Pairs:
         table = read_pairs(path, "source", "target")
         sources = Held(texts(table, "source"))
@@ -220,7 +220,7 @@ def pair_shards(folder: Path, alive: list[weakref.ref] | None = None) -> PairSha
             alive.append(weakref.ref(sources))
         return Pairs(sources, texts(table, "target"), table.path, table.rows)
 
-    return PairShards(str(folder), shard_paths(str(folder)), read)
+    return FileShards(str(folder), shard_paths(str(folder)), read)
 
 
 def test_pairs_in_shards_have_the_vocabularies_and_the_lengths_of_all(tmp_path):
@@ -268,7 +268,7 @@ def test_the_command_translates_from_a_pattern(tmp_path, run: Command):
     done = run(*told, "--overwrite", "--source-tokens", "bpe")
     assert (done.code, "tokens 'bpe' reads all texts at once" in done.err) == (2, True)
     done = run(*told, "--overwrite", "--target-file", folder / "part-1.tsv")
-    assert (done.code, "--target-file is for one file, " in done.err) == (2, True)
+    assert (done.code, "--target-file is for one file; " in done.err) == (2, True)
     (folder / "part-9.tsv").write_text("lone\n")
     done = run(*told, "--overwrite")
     assert (done.code, "part-9.tsv, row 1" in done.err) == (2, True)

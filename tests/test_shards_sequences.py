@@ -6,6 +6,7 @@ import signal
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ import tagging
 import tiny
 from training_runs import at, same_run, stopped
 from unrolled.artifact import Artifact
-from unrolled.config import TrainSpec
+from unrolled.config import DataSpec, FramesSpec, TrainSpec
 from unrolled.data.captions import Described, attributes
+from unrolled.data.examples import Examples, read_examples
 from unrolled.data.items import Corpus
 from unrolled.data.sequences import Sequences
 from unrolled.data.shards import FileShards, Whole, each, read_whole
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import GenerateOptions
-from unrolled.tasks import caption, generate, tag
+from unrolled.tasks import caption, classify, generate, tag
 from unrolled.tasks.base import Run
-from unrolled.tasks.tag_data import count_words
+from unrolled.tasks.tag_data import count_words, read_tagged
 
 CUTS = (0, 17, 22, 40)
 SHARE = 0.3
@@ -239,6 +241,24 @@ def test_a_shard_may_be_held_out_whole(case):
     assert case.train(mixed(*parts)).metrics["epochs_run"] == 2
 
 
+@pytest.mark.parametrize("kind", ["items", "frames"])
+def test_a_validation_limit_draws_from_all_sequences(kind, monkeypatch):
+    name = {"items": "sequence_metrics", "frames": "frame_metrics"}[kind]
+    measure, seen = getattr(generate, name), []
+
+    def measured(model, corpus):
+        seen.append(corpus.numbers)
+        return measure(model, corpus)
+
+    monkeypatch.setattr(generate, name, measured)
+    options, spec = GenerateOptions(hidden_size=8), tiny.training(validation_limit=5)
+    data = CASES[kind].data
+    generate.train_sequences(data, kind, options, spec, validation=data)
+    assert seen[0] == seen[1]
+    assert len(set(seen[0])) == 5
+    assert max(seen[0]) > 5
+
+
 # What may be wrong
 
 
@@ -267,9 +287,58 @@ def test_a_shard_of_another_form_is_named():
             CASES[case].train(mixed(*parts))
     with pytest.raises(DataError, match="frames: features a, b, but parts: words"):
         CASES["tag"].train(mixed(words, words), validation=frames)
+    with pytest.raises(DataError, match="other: features b, a, but frames: features a, b"):
+        CASES["tag frames"].train(
+            frames, validation=replace(frames, name="other", features=("b", "a"))
+        )
     ragged = replace(keys, sequences=[*keys.sequences, np.ones((2, 3), np.float32)])
     with pytest.raises(DataError, match="part-0: frames must all have 5 values"):
         CASES["frames"].train(mixed(ragged, keys))
+
+
+@pytest.mark.parametrize("task", ["tag", "classify"])
+def test_sequences_that_are_in_two_files_are_told(task, tmp_path):
+    inputs, labels = signals.recordings(40)
+    table = signals.long_table(inputs, y=labels).sort("id", "t")
+    half = len(table) // 2
+    name = table["id"][half]
+    assert table["id"][half - 1] == name
+    paths = [str(tmp_path / f"{part}.parquet") for part in "ab"]
+    for path, rows in zip(paths, (table[:half], table[half:]), strict=True):
+        rows.write_parquet(path)
+    said: list[str] = []
+    run, training = Run(notify=said.append), tiny.training(epochs=1)
+    if task == "tag":
+        options = tagging.options(sequence="id", time="t")
+        read = partial(read_tagged, options=options)
+        tag.train(FileShards("parts", paths, read), options, training, run=run)
+    else:
+        frames = FramesSpec(sequence="id", time="t")
+        read = partial(read_examples, data=DataSpec(target="y", frames=frames))
+        source, options = FileShards("parts", paths, read), tiny.classify_options()
+        classify.train(source, options, training, data=read.keywords["data"], run=run)
+    assert said == [
+        f"1 sequence name(s) are in several files, the first {name!r} in {paths[0]} and "
+        f"{paths[1]}; what each file holds is a sequence of its own"
+    ]
+
+
+def test_rows_without_a_name_are_not_told_of():
+    inputs, labels = signals.recordings(20)
+    data = Examples([x[:1] for x in inputs], labels, features=("a", "b"), ids=range(20))
+    said: list[str] = []
+    run, training = Run(notify=said.append), tiny.training(epochs=1)
+    given = DataSpec(frames=FramesSpec())
+    classify.train(mixed(data, data), tiny.classify_options(), training, data=given, run=run)
+    assert said == []
+
+
+def test_the_longest_thing_may_be_one_that_is_validated_on():
+    case = CASES["caption regions"]
+    held = replace(case.data.take(range(4)), name="held")
+    held.inputs[2] = np.ones((9, 3), np.float32)
+    for given in (case.data, in_shards(case.data)):
+        assert case.train(given, validation=held).config.network.positions == 9
 
 
 def test_too_little_data_and_bpe_are_told():

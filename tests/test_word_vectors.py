@@ -11,6 +11,7 @@ import tagging
 import tiny
 from commands import Command
 from unrolled.data.examples import Examples
+from unrolled.data.sequences import Sequences
 from unrolled.errors import ConfigError, DataError
 from unrolled.options import RegressOptions
 from unrolled.tasks import classify, regress, tag
@@ -122,6 +123,13 @@ def test_a_taggers_embedding_begins_from_vectors(tmp_path):
     assert weight.shape == (len(words), 4)
     for word, vector in (("get", [1, 0, 0, 0]), ("sushi", [0, 1, 0, 0]), ("fly", [0, 0, 1, 0])):
         np.testing.assert_allclose(weight[words.encode_words([word])[0]], vector, atol=1e-5)
+
+
+def test_a_tagger_of_frames_refuses_vectors(path: Path) -> None:
+    inputs = [np.full((2, 1), k, np.float32) for k in range(4)]
+    frames = Sequences("frames", inputs, [["a", "b"]] * 4, features=("x",))
+    with pytest.raises(ConfigError, match="vectors: frames holds numbers; vectors are of words"):
+        tag.train(frames, tagging.options(vectors=str(path)), tiny.training(**STILL))
 
 
 def test_a_tagger_refuses_vectors_of_no_word_of_the_data(tmp_path):

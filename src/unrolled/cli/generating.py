@@ -41,11 +41,12 @@ def generate(data: str, valid: str | None, kind: str | None, **given: Any) -> No
 
     options, training, rest = resolve(GenerateOptions, given)
     paths = shard_paths(data) or [data]
-    shape = shape_of_files(paths, kind)
+    held = (shard_paths(valid) or [valid]) if valid else []
+    shape = shape_of_files([*paths, *held], kind)
     run = training_run(rest)
     if shape == "text":
-        held = files_lines(shard_paths(valid) or [valid]) if valid else None
-        fitted = train_text(files_lines(paths), options, training, validation=held, run=run)
+        lines = files_lines(held) if held else None
+        fitted = train_text(files_lines(paths), options, training, validation=lines, run=run)
     else:
         items = shape == "items"
         read = partial(read_items, key=options.items) if items else read_binary_frames
@@ -88,7 +89,9 @@ def predict(
             _predict_sequences(model, path, n_best, max_length, seed, sampling["temperature"])
         return
     if paths is not None:
-        raise ConfigError(f"{data}: predict goes on with one text, that is {len(paths)} files")
+        raise ConfigError(
+            f"{data}: predict goes on with the text of one file; that is a folder or a pattern"
+        )
     text = sys.stdin.read() if data == STDIN else read_text(data)
     prompt = text.removesuffix("\n")
     pieces = model.iterate(prompt, max_length=max_length, seed=seed, **sampling)

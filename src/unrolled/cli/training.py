@@ -41,9 +41,8 @@ def beside_one_file(flag: str, value: str | None, data: str) -> None:
     """Raise ConfigError where `flag` names a file that goes with one file, and `data` is more."""
     from unrolled.data.shards import shard_paths
 
-    paths = shard_paths(data) if value else None
-    if paths is not None:
-        raise ConfigError(f"{flag} is for one file, {data} is {len(paths)} files")
+    if value and shard_paths(data) is not None:
+        raise ConfigError(f"{flag} is for one file; {data} is a folder or a pattern")
 
 
 def resolve(struct: type[Any], given: dict[str, Any]) -> tuple[Any, TrainSpec, dict[str, Any]]:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from unrolled.data.frames import load_arrays
 from unrolled.data.records import read_jsonl
-from unrolled.data.source import STDIN, read_bytes, read_text, shown, split_lines
+from unrolled.data.source import format_among, read_bytes, read_text, shown, split_lines
 from unrolled.data.table import Table, no_column
-from unrolled.errors import ConfigError, DataError, did_you_mean
+from unrolled.errors import DataError
 from unrolled.spec import CaptionInputs
 
 Array = NDArray[Any]
@@ -134,18 +134,7 @@ def read_described(
 
 def format_of(path: str | Path, format: str | None) -> str:
     """Return `format`, or the one that the ending of `path` names; standard input is JSON lines."""
-    known = sorted(set(FORMATS.values()))
-    if format is not None and format not in known:
-        hint = did_you_mean(format, known)
-        raise ConfigError(f"unknown format {format!r}; one of: {', '.join(known)}.{hint}")
-    ending = Path(path).suffix.lower()
-    found = format or ("jsonl" if str(path) == STDIN else FORMATS.get(ending))
-    if found is None:
-        raise DataError(
-            f"{path}: cannot tell the format from the ending {ending!r}; expected one of "
-            f"{', '.join(FORMATS)}, or give the format: {', '.join(known)}"
-        )
-    return found
+    return format_among(FORMATS, path, format, stdin="jsonl")
 
 
 def numbers(given: Any, where: str) -> tuple[Array, CaptionInputs]:

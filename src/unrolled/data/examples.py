@@ -11,7 +11,7 @@ import numpy as np
 
 from unrolled.config import DataSpec, FramesSpec
 from unrolled.data import source
-from unrolled.data.frames import Frames, frames_of_npz, frames_of_table, numbers
+from unrolled.data.frames import Frames, form_of, frames_of_npz, frames_of_table, numbers
 from unrolled.data.read import read_table
 from unrolled.data.table import Table, is_missing, labels, texts
 from unrolled.errors import DataError
@@ -67,7 +67,7 @@ class Examples:
     @property
     def form(self) -> str:
         """What is read: texts, or frames of these features."""
-        return f"features {', '.join(self.features)}" if self.features else "texts"
+        return form_of(self.features)
 
     def where(self, i: int) -> str:
         """Return where example `i` is: `"reviews.csv, row 7"`."""

@@ -40,6 +40,11 @@ class Frames:
     ids: list[Any] = field(default_factory=list)
 
 
+def form_of(features: Sequence[str], otherwise: str = "texts") -> str:
+    """Return what is read in words: frames of these features, `otherwise` where there are none."""
+    return f"features {', '.join(features)}" if features else otherwise
+
+
 def read_frames(
     name: str,
     content: bytes,

@@ -130,13 +130,15 @@ class Panel:
 def check_alike(first: Panel, other: Panel) -> None:
     """Raise DataError where two files cannot be read as one data set.
 
-    They have the same frequency, and both a column that names the series.
+    They have the same frequency, their times an offset from UTC in both or in none, and both a
+    column that names the series.
     """
     if other.freq != first.freq:
         raise DataError(
             f"{other.name}: a step is {other.freq}, but in {first.name} it is {first.freq}; "
             "expected one frequency in all files (freq names it)"
         )
+    check_offsets(first, other)
     for each in (first, other):
         if not each.columns.id:
             beside = other if each is first else first
@@ -146,14 +148,32 @@ def check_alike(first: Panel, other: Panel) -> None:
             )
 
 
-def check_apart(files: Mapping[Any, str], panel: Panel) -> None:
-    """Raise DataError where a series is in one of the `files` too, which are by name of series."""
+def check_offsets(first: Panel, other: Panel) -> None:
+    """Raise DataError where the times of one have an offset from UTC, and the other's have none."""
+    if first.style.aware != other.style.aware:
+        with_it, without = (first, other) if first.style.aware else (other, first)
+        raise DataError(
+            f"{other.name}: its times cannot be set beside those of {first.name}: they have an "
+            f"offset from UTC in {with_it.name} and none in {without.name}"
+        )
+
+
+def check_apart(files: dict[str, str], panel: Panel) -> None:
+    """Raise DataError where a series is in one of the `files` too, which are by name of series.
+
+    Numbers and texts that read the same are one name. Adds the panel's own.
+    """
     for each in panel.series:
-        if each.id in files:
+        if (other := files.get(_written(each.id))) is not None:
             raise DataError(
-                f"{each.where}: series {each.id!r} is in {files[each.id]} too; expected all its "
-                "rows in one file"
+                f"{each.where}: series {each.id!r} is in {other} too; expected all its rows in one "
+                "file"
             )
+    files |= dict.fromkeys((_written(each.id) for each in panel.series), panel.name)
+
+
+def _written(key: Any) -> str:
+    return str(int(key) if isinstance(key, float) and key.is_integer() else key)
 
 
 def joined(panels: Iterable[Panel], name: str) -> Panel:
@@ -162,13 +182,12 @@ def joined(panels: Iterable[Panel], name: str) -> Panel:
     Raises DataError where the files are not alike, or a series is in two.
     """
     first, *others = panels
-    files: dict[Any, str] = {}
+    files: dict[str, str] = {}
     repairs = Repairs()
     for panel in (first, *others):
         if panel is not first:
             check_alike(first, panel)
         check_apart(files, panel)
-        files |= dict.fromkeys((each.id for each in panel.series), panel.name)
         repairs = repairs.joined(panel.repairs)
     series = tuple(each for panel in (first, *others) for each in panel.series)
     return replace(first, name=name, series=series, repairs=repairs) if others else first

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO
 
 from unrolled.data import conll, frames
 from unrolled.data.records import read_jsonl
-from unrolled.data.source import STDIN, read_bytes, read_text, shown, split_lines
+from unrolled.data.source import format_among, read_bytes, read_text, shown, split_lines
 from unrolled.data.table import Table, labels
-from unrolled.errors import ConfigError, DataError, did_you_mean
+from unrolled.errors import DataError
 
 FORMATS = {
     ".conllu": "conllu",
@@ -67,12 +67,13 @@ class Sequences:
             [rows[i] for i in chosen],
             [self.step_rows[i] for i in chosen] if self.step_rows else (),
             features=self.features,
+            ids=[self.ids[i] for i in chosen] if len(self.ids) else (),
         )
 
     @property
     def form(self) -> str:
         """What is read: words, or frames of these features."""
-        return f"features {', '.join(self.features)}" if self.features else "words"
+        return frames.form_of(self.features, "words")
 
     def joined(self, others: Iterable[Sequences], name: str) -> Sequences:
         """Return these and others, of which `name` is all that says where they are from."""
@@ -102,17 +103,7 @@ def format_of(path: str | Path, format: str | None, *, tagged: bool) -> str:
     Text (`.txt`, standard input) is CoNLL columns where tags are to be read, else one sentence of
     words a line. Raises ConfigError for an unknown `format`, DataError for an unknown ending.
     """
-    known = sorted(set(FORMATS.values()))
-    if format is not None and format not in known:
-        hint = did_you_mean(format, known)
-        raise ConfigError(f"unknown format {format!r}; one of: {', '.join(known)}.{hint}")
-    ending = Path(path).suffix.lower()
-    found = format or ("txt" if str(path) == STDIN else FORMATS.get(ending))
-    if found is None:
-        raise DataError(
-            f"{path}: cannot tell the format from the ending {ending!r}; expected one of "
-            f"{', '.join(FORMATS)}, or give the format: {', '.join(known)}"
-        )
+    found = format_among(FORMATS, path, format, stdin="txt")
     return "conll" if found == "txt" and tagged else found
 
 

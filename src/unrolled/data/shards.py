@@ -57,10 +57,25 @@ class Sharded(Named, Protocol):
         ...
 
 
+class Framed(Sharded, Protocol):
+    """Examples that may be frames."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of what a frame is of; none where there are words or texts."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[Any]:
+        """What names each sequence of frames in its file, where there is any."""
+        ...
+
+
 N = TypeVar("N", bound=Named)
 N_co = TypeVar("N_co", bound=Named, covariant=True)
 T = TypeVar("T")
 E = TypeVar("E", bound=Sharded)
+F = TypeVar("F", bound=Framed)
 
 
 class SourceOf(Protocol[N_co]):
@@ -214,9 +229,40 @@ def each(source: SourceOf[E]) -> Iterator[E]:
         yield examples
 
 
+def each_named(source: SourceOf[F], notify: Callable[[str], Any]) -> Iterator[F]:
+    """Yield the shards as `each` does, then tell of sequences that have their names in two files.
+
+    A file that was cut by rows ends within a sequence, of which each part is then one by itself.
+    """
+    files: dict[Any, str] = {}
+    twice: dict[Any, str] = {}
+    for examples in each(source):
+        for name in examples.ids:
+            if files.setdefault(name, examples.name) != examples.name:
+                twice.setdefault(name, examples.name)
+        yield examples
+    if twice:
+        name, other = next(iter(twice.items()))
+        notify(
+            f"{len(twice)} sequence name(s) are in several files, the first {name!r} in "
+            f"{files[name]} and {other}; what each file holds is a sequence of its own"
+        )
+
+
 def check_form(examples: Sharded, form: str, name: str) -> None:
     """Raise DataError where examples have another form than those of `name`."""
     if form and examples.form and examples.form != form:
+        raise DataError(f"{examples.name}: {examples.form}, but {name}: {form}")
+
+
+def check_beside(examples: Framed, features: tuple[str, ...], form: str, name: str) -> None:
+    """Raise DataError where examples to validate on have other features than those of `name`.
+
+    In an npz archive features have numbers for names: of these there need only be as many.
+    """
+    given = examples.features
+    numbered = tuple(map(str, range(len(given))))
+    if len(given) != len(features) or (given != features and numbered not in (given, features)):
         raise DataError(f"{examples.name}: {examples.form}, but {name}: {form}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,7 @@ FORMATS = {
     ".txt": "txt",
 }
 STDIN = "-"
+FOLDER = "is a folder; expected a file"
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _BYTE_ORDER_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
@@ -36,21 +38,30 @@ def shown(path: str | Path) -> str:
 
 def format_of(path: str | Path, format: str | None) -> str:
     """Return `format`, or the one that the ending of `path` names; stdin is `txt` by default."""
-    known = sorted(set(FORMATS.values()))
-    if format is not None:
-        if format not in known:
-            hint = did_you_mean(format, known)
-            raise ConfigError(f"unknown format {format!r}; one of: {', '.join(known)}.{hint}")
-        return format
-    if str(path) == STDIN:
-        return "txt"
+    return format_among(FORMATS, path, format, stdin="txt")
+
+
+def format_among(
+    formats: Mapping[str, str], path: str | Path, format: str | None, *, stdin: str
+) -> str:
+    """Return `format`, or the one of `formats`, by their endings, that `path` names.
+
+    Raises ConfigError for an unknown `format`, DataError for an unknown ending and for a folder.
+    """
+    known = sorted(set(formats.values()))
+    if format is not None and format not in known:
+        hint = did_you_mean(format, known)
+        raise ConfigError(f"unknown format {format!r}; one of: {', '.join(known)}.{hint}")
     ending = Path(path).suffix.lower()
-    if ending not in FORMATS:
-        raise DataError(
-            f"{path}: cannot tell the format from the ending {ending!r};"
-            f" expected one of {', '.join(FORMATS)}, or give the format"
-        )
-    return FORMATS[ending]
+    found = format or (stdin if str(path) == STDIN else formats.get(ending))
+    if found is not None:
+        return found
+    if Path(path).is_dir():
+        raise DataError(f"{path}: {FOLDER}")
+    raise DataError(
+        f"{path}: cannot tell the format from the ending {ending!r}; expected one of "
+        f"{', '.join(formats)}, or give the format: {', '.join(known)}"
+    )
 
 
 def read_bytes(path: str | Path, stdin: BinaryIO | None = None) -> bytes:
@@ -74,7 +85,7 @@ def _read_file(path: Path) -> bytes:
         hint = did_you_mean(path.name, beside)
         raise DataError(f"{path}: no such file.{hint}") from None
     except IsADirectoryError:
-        raise DataError(f"{path}: is a folder; expected a file") from None
+        raise DataError(f"{path}: {FOLDER}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,12 +25,13 @@ class Style:
     """How stamps were written, so that answers are written alike.
 
     `number` and `text` of a file, `time` for datetimes of a data frame, with the `zone` that they
-    were in, `date` for its dates.
+    were in, `date` for its dates. `aware` are times with an offset from UTC.
     """
 
     kind: Literal["number", "number text", "text", "time", "date"]
     format: str = ""
     zone: dt.tzinfo | None = None
+    aware: bool = False
 
     def write(self, stamps: Array) -> list[Any]:
         """Return stamps as they were given."""
@@ -50,7 +51,7 @@ def read_stamps(table: Table, column: str) -> tuple[Array, Style]:
 
     A time with an offset becomes UTC; answers to a data frame come back in its zone. Raises
     DataError, with the row and column, for a stamp that is missing, or neither a time nor a whole
-    number, or of another kind than the first.
+    number, or of another kind than the first: a number, a time, a time with an offset.
     """
     values = table.column(column)
     found: list[Any] = []
@@ -63,6 +64,11 @@ def read_stamps(table: Table, column: str) -> tuple[Array, Style]:
             raise DataError(
                 f"{table.where(i, column)}: {value!r} beside {values[0]!r}; expected whole "
                 "numbers or times throughout"
+            )
+        elif style.aware != kind.aware:
+            raise DataError(
+                f"{table.where(i, column)}: {value!r} beside {values[0]!r}; expected an offset "
+                "from UTC in all times or in none"
             )
         elif len(kind.format) > len(style.format):
             style = kind
@@ -79,7 +85,7 @@ def _stamp(table: Table, i: int, column: str, value: Any) -> tuple[Any, Style]:
     if is_missing(value) or (isinstance(value, str) and value.strip().lower() in MISSING):
         raise DataError(f"{table.where(i, column)}: the time stamp is missing")
     if isinstance(value, dt.datetime):
-        return _naive(value), Style("time", zone=value.tzinfo)
+        return _naive(value), Style("time", zone=value.tzinfo, aware=value.tzinfo is not None)
     if isinstance(value, dt.date):
         return dt.datetime(value.year, value.month, value.day), Style("date")
     if isinstance(value, float) and value.is_integer():
@@ -97,7 +103,8 @@ def _stamp(table: Table, i: int, column: str, value: Any) -> tuple[Any, Style]:
             raise DataError(f"{table.where(i, column)}: {value!r}; {EXPECTED}") from None
         plain = _FORMATS.get(len(text), "%Y-%m-%d{}%H:%M:%S.%f" if time.microsecond else "")
         plain = plain or "%Y-%m-%d{}%H:%M:%S"
-        return _naive(time), Style("text", plain.format("T" if "T" in text else " "))
+        style = Style("text", plain.format("T" if "T" in text else " "))
+        return _naive(time), replace(style, aware=time.tzinfo is not None)
     raise DataError(f"{table.where(i, column)}: {value!r}; {EXPECTED}")
 
 

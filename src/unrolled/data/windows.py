@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from unrolled.config import ForecastingSpec
 from unrolled.data.frequency import calendar, parse_frequency, stamps_at
-from unrolled.data.panel import Panel, Series
+from unrolled.data.panel import Panel, Series, check_offsets
 from unrolled.errors import DataError
 
 Array = NDArray[Any]
@@ -76,10 +76,14 @@ def ready(
     """Return the series of a panel with their calendar and covariates, `horizon` steps further.
 
     `future` holds the covariates that are known ahead, for the steps after each series' end. Raises
-    DataError where a static category is new to the model.
+    DataError where a static category is new to the model, and where only one of both has times with
+    an offset from UTC.
     """
     freq = parse_frequency(spec.freq)
-    later = {series.id: series for series in future.series} if future is not None else {}
+    later = {}
+    if future is not None:
+        check_offsets(panel, future)
+        later = {series.id: series for series in future.series}
     found = []
     for series in panel.series:
         steps = len(series) + horizon

@@ -42,7 +42,6 @@ NAMES = {
     "integrated": "integrated gradients",
     "memory": "the memory of a model",
 }
-ATTRIBUTIONS = ("attention", "occlusion", "gradient", "integrated", "timeshap")
 DEFAULT = ("attention", "occlusion", "states")
 # Steps read times steps written above which the tests take so long that they have to be asked for.
 MOST_DEFAULT = 20_000

@@ -33,7 +33,7 @@ from unrolled.runtime.captioner_model import CaptionerModel
 from unrolled.spec import AttentionSpec, CaptionerSpec, CaptionInputs
 from unrolled.tasks.base import Plan, Run, execute, hash_shards, hash_texts, hide_tokens
 from unrolled.tasks.evaluate import evaluate_captioner
-from unrolled.tasks.shelf import Cutter, Lengths, Shelf, check_shards, epoch_of, shelve
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, check_shards, epoch_of, limited, shelve
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -70,7 +70,10 @@ class Survey:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Of things that are numbers: their mean and spread, and how many regions one has at most."""
+    """Of things that are numbers: their mean and spread, and how many regions one has at most.
+
+    Moments are of those that are learned, the largest may be one that is validated on.
+    """
 
     moments: Moments
     longest: int
@@ -100,7 +103,7 @@ def train(
         check_form(validation, found.form, things.name)
         told = _hash(validation)
     source, held = divided(things, validation, training.validation_fraction, training.seed)
-    numbers = None if found.kind == "attributes" else count_numbers(source)
+    numbers = None if found.kind == "attributes" else count_numbers(source, held)
     plan = make_plan(source, found, numbers, options, training)
     plan = replace(plan, validation_hash=told)
     return execute(plan, run, lambda **hooks: make_job(plan, source, numbers, held, run, **hooks))
@@ -129,9 +132,9 @@ def _hash(things: Described) -> str:
     return hash_texts(things.keys(), ["\x1d".join(texts) for texts in things.captions])
 
 
-def count_numbers(source: SourceOf[Described]) -> Numbers:
-    """Return the mean and the spread of each number over all rows, and the longest thing."""
-    longest = 0
+def count_numbers(source: SourceOf[Described], held: Described) -> Numbers:
+    """Return the mean and the spread of each number in `source`, and the longest thing of both."""
+    longest = max(map(len, held.inputs))
 
     def rows() -> Iterator[Any]:
         nonlocal longest
@@ -335,11 +338,7 @@ def _validation(plan: Plan, things: Described) -> Callable[[Weights], Score]:
     """
     from unrolled.train.loop import Score
 
-    things = things.grouped()
-    limit = plan.training.validation_limit
-    if 0 < limit < len(things):
-        order = np.random.default_rng(plan.training.seed).permutation(len(things))
-        things = things.take(order[:limit])
+    things = limited(things.grouped(), plan.training)
 
     def validate(weights: Weights) -> Score:
         model = CaptionerModel.from_artifact(plan.artifact(weights))

@@ -27,15 +27,15 @@ from unrolled.tasks.evaluate import evaluate_classifier
 from unrolled.tasks.pooled import (
     Reading,
     content_hash,
-    frame_moments,
-    limited,
     make_job,
     read_as,
     replace_struct,
+    scaling_of,
     sources,
     trunk,
-    with_hashes,
+    with_validation,
 )
+from unrolled.tasks.shelf import limited
 from unrolled.tasks.words import hashes, start_from
 from unrolled.train.metrics import best_thresholds, label_metrics
 
@@ -106,8 +106,9 @@ def train(
         several=options.multi_label, separator=options.label_separator, class_weights=weights
     )
     reading = replace(reading, data=replace_struct(reading.data, labels=how))
-    plan = with_hashes(make_plan(source, labels, reading, options, training), given)
-    moments = None if reading.vocabulary is not None else frame_moments(source)
+    plan = make_plan(source, labels, reading, options, training)
+    plan = with_validation(plan, given, source.name)
+    moments = None if reading.vocabulary is not None else scaling_of(source, plan.data, run)
 
     def job(**hooks: Any) -> Any:
         return make_job(

@@ -164,7 +164,7 @@ def training_steps(
     if validation is not None:
         return len(series)
     held = max(options.horizon, round(training.validation_fraction * len(series)))
-    return len(series) - held
+    return max(0, len(series) - held)
 
 
 def training_places(

@@ -12,12 +12,12 @@ import numpy as np
 from unrolled.config import TrainSpec
 from unrolled.data.frequency import Frequency, default_season
 from unrolled.data.moments import Moments
-from unrolled.data.panel import Panel, Repairs, Series, check_alike, check_apart
+from unrolled.data.panel import Panel, Repairs, Series, check_alike, check_apart, check_offsets
 from unrolled.data.shards import SourceOf
 from unrolled.data.windows import auto_window
 from unrolled.errors import ConfigError, DataError
 from unrolled.forecast_options import ForecastOptions
-from unrolled.tasks.base import Run
+from unrolled.tasks.base import Run, hash_shards
 from unrolled.tasks.forecast_data import held_places, training_places, training_steps
 
 MOST_CATEGORIES = 1000
@@ -41,7 +41,8 @@ class Survey:
         self.longest = 0
         self.windows: list[int] = []
         self.held: list[int] = []
-        self._files: dict[Any, str] = {}
+        self._files: dict[str, str] = {}
+        self._series = 0
         self._hashes: list[str] = []
         self._moments: dict[str, Moments] = {}
         self._texts: dict[str, set[str]] = {}
@@ -60,11 +61,14 @@ class Survey:
         """Take in the series of a file; DataError where it does not go with those before it."""
         if self.first is None:
             self.first = replace(panel, series=())
+            if self.validation is not None:
+                check_offsets(panel, self.validation)
+                check_counts(self.validation, self.options)
         else:
             check_alike(self.first, panel)
         check_apart(self._files, panel)
         check_counts(panel, self.options)
-        self._files |= dict.fromkeys((each.id for each in panel.series), panel.name)
+        self._series += len(panel)
         self.repairs = self.repairs.joined(panel.repairs)
         self._hashes.append(data_hash(panel))
         ends = [
@@ -146,9 +150,7 @@ class Survey:
     @property
     def hash(self) -> str:
         """The SHA-256 of what the series hold, and of how they lie in files where they do."""
-        if len(self._hashes) == 1:
-            return self._hashes[0]
-        return hashlib.sha256("".join(self._hashes).encode()).hexdigest()
+        return hash_shards(self._hashes)
 
     def tell(self, run: Run) -> None:
         """Notify of what was put right, and of short and constant series.
@@ -160,7 +162,7 @@ class Survey:
             run.notify(notice)
         if not self._known:
             raise DataError(f"{self.name}: every value of {self.options.target!r} is missing")
-        horizon, count = self.options.horizon, len(self._files)
+        horizon, count = self.options.horizon, self._series
         if self._short:
             rest = "" if self.validation is not None else ", what is held out apart"
             text = (

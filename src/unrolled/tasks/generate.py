@@ -32,7 +32,7 @@ from unrolled.tasks.measure_generator import (
     sequence_metrics,
     stream_metrics,
 )
-from unrolled.tasks.shelf import Cutter, Lengths, Shelf, epoch_of, shelve
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, epoch_of, limited, shelve
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -350,9 +350,7 @@ def _sequence_validation(plan: Plan, corpus: Corpus) -> Callable[[Weights], Scor
     from unrolled.train.loop import Score
 
     kind = (plan.data.generation or GenerationSpec()).kind
-    limit = plan.training.validation_limit
-    if 0 < limit < len(corpus.sequences):
-        corpus = corpus.take(range(limit))
+    corpus = limited(corpus, plan.training)
 
     def validate(weights: Weights) -> Score:
         model = GeneratorModel.from_artifact(plan.artifact(weights))

@@ -14,8 +14,18 @@ from numpy.typing import NDArray
 from unrolled.config import DataSpec, FramesSpec, TrainSpec, VocabularySpec
 from unrolled.data.batch import Batch, pad
 from unrolled.data.examples import Examples
+from unrolled.data.frames import form_of
 from unrolled.data.moments import Moments
-from unrolled.data.shards import Shards, Source, Whole, content_of, divided, each, first_of
+from unrolled.data.shards import (
+    Shards,
+    Source,
+    Whole,
+    check_beside,
+    content_of,
+    divided,
+    each,
+    first_of,
+)
 from unrolled.data.tagging import pad_frames
 from unrolled.data.vectors import Vectors
 from unrolled.data.vocab import LabelVocabulary, Vocabulary, suggest_tokens
@@ -24,7 +34,7 @@ from unrolled.options import PooledOptions, recurrent_spec, resolve_tokens
 from unrolled.spec import AttentionSpec, ClassifierSpec, RecurrentSpec, RegressorSpec
 from unrolled.tasks.base import Plan, Run, hide_tokens
 from unrolled.tasks.shelf import Cutter, Lengths, Shelf, check_shards, epoch_of, shelve
-from unrolled.tasks.words import with_vectors
+from unrolled.tasks.words import frame_moments, with_vectors
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -118,16 +128,6 @@ def content_hash(source: Source) -> str:
     return digest.hexdigest()
 
 
-def frame_moments(source: Source) -> Moments:
-    """Return count, mean and spread of each feature over all frames."""
-    parts = (
-        np.concatenate(list(examples.inputs[start : start + 1024]))
-        for examples in each(source)
-        for start in range(0, len(examples), 1024)
-    )
-    return Moments.over(parts, source.name)
-
-
 def read_as(source: Source, data: DataSpec, options: PooledOptions, run: Run) -> Reading:
     """Fix the reading of the data, and the vocabulary of texts."""
     first = first_of(source)
@@ -151,6 +151,11 @@ def read_as(source: Source, data: DataSpec, options: PooledOptions, run: Run) ->
         return Reading(data, *with_vectors(options.vectors, words, spec, run))
     check_shards(spec.tokens, source)
     return Reading(data, Vocabulary.build((x for part in each(source) for x in part.inputs), spec))
+
+
+def scaling_of(source: Source, data: DataSpec, run: Run) -> Moments:
+    """Return the moments of frames; tells of names of sequences that are in several files."""
+    return frame_moments(source, run, named=bool(data.frames and data.frames.sequence))
 
 
 def replace_struct(struct: Any, **changes: Any) -> Any:
@@ -261,16 +266,13 @@ def _loss(
     return loss
 
 
-def limited(examples: Examples, training: TrainSpec) -> Examples:
-    """Return at most `validation_limit` of the examples, the same ones each time."""
-    limit = training.validation_limit
-    if not 0 < limit < len(examples):
-        return examples
-    return examples.take(np.random.default_rng(training.seed).permutation(len(examples))[:limit])
+def with_validation(plan: Plan, validation: Examples | None, name: str) -> Plan:
+    """Return the plan that also names its own validation data, beside that of `name`.
 
-
-def with_hashes(plan: Plan, validation: Examples | None) -> Plan:
-    """Return the plan that also names its own validation data."""
+    Raises DataError where that is read otherwise.
+    """
     if validation is None:
         return plan
+    features = plan.data.frames.features if plan.data.frames else ()
+    check_beside(validation, features, form_of(features), name)
     return replace(plan, validation_hash=content_hash(Whole(validation)))

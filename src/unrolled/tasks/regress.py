@@ -5,7 +5,7 @@ Training needs the `train` extra; a fitted regressor predicts without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,15 +25,15 @@ from unrolled.tasks.evaluate import evaluate_regressor
 from unrolled.tasks.pooled import (
     Reading,
     content_hash,
-    frame_moments,
-    limited,
     make_job,
     read_as,
     replace_struct,
+    scaling_of,
     sources,
     trunk,
-    with_hashes,
+    with_validation,
 )
+from unrolled.tasks.shelf import limited
 from unrolled.tasks.words import hashes, start_from
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def train(
         data_hash=":".join((options.loss, *hashes(options.vectors), content_hash(source))),
         token_dropout=options.token_dropout if reading.vocabulary is not None else 0.0,
     )
-    plan = with_hashes(plan, given)
-    frames = None if reading.vocabulary is not None else frame_moments(source)
+    plan = with_validation(plan, given, source.name)
+    frames = None if reading.vocabulary is not None else scaling_of(source, plan.data, run)
 
     def encode(found: Examples) -> NDArray[Any]:
         targets = np.reshape(list(found.targets), (len(found), len(moments.mean)))
@@ -126,18 +126,22 @@ def _names(data: DataSpec, options: RegressOptions, width: int) -> tuple[str, ..
 
 def target_moments(source: Source) -> Moments:
     """Return mean and spread of each target; DataError where the sequences have not as many."""
-    found: Moments | None = None
-    for examples in each(source):
-        widths = {len(target) for target in examples.targets}
-        if len(widths) > 1:
-            raise DataError(f"{examples.name}: sequences of {sorted(widths)} targets; expected one")
-        if not widths:
-            continue
-        part = Moments.of(np.stack(list(examples.targets)))
-        found = part if found is None else found.joined(part)
-    if found is None:
-        raise DataError(f"{source.name}: no examples to train on")
-    return found
+    width, name = 0, ""
+
+    def parts() -> Iterator[NDArray[Any]]:
+        nonlocal width, name
+        for examples in each(source):
+            widths = sorted({len(target) for target in examples.targets})
+            if len(widths) > 1:
+                raise DataError(f"{examples.name}: sequences of {widths} targets; expected one")
+            if not widths:
+                continue
+            width, name = width or widths[0], name or examples.name
+            if widths != [width]:
+                raise DataError(f"{examples.name}: {widths[0]} targets, but {name}: {width}")
+            yield np.stack(list(examples.targets))
+
+    return Moments.over(parts(), source.name)
 
 
 def _criterion(kind: str) -> Callable[[Any, Any], tuple[Any, float]]:

@@ -111,6 +111,14 @@ def check_shards(tokens: str, source: SourceOf[Any]) -> None:
         raise ConfigError("tokens 'bpe' reads all texts at once; give 'word' or 'char' for shards")
 
 
+def limited(examples: E, training: TrainSpec) -> E:
+    """Return at most `validation_limit` of the examples, drawn by the seed: the same each time."""
+    limit = training.validation_limit
+    if not 0 < limit < len(examples):
+        return examples
+    return examples.take(np.random.default_rng(training.seed).permutation(len(examples))[:limit])
+
+
 class Epoch(Sequence[Batch]):
     """The batches of an epoch, each made when it is asked for."""
 

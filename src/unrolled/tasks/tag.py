@@ -16,7 +16,7 @@ from unrolled.artifact import Artifact
 from unrolled.config import DataSpec, TaggingSpec, TrainSpec, VocabularySpec
 from unrolled.data.schemes import Legal, legal
 from unrolled.data.sequences import Sequences
-from unrolled.data.shards import FileShards, SourceOf, as_source, check_form, divided
+from unrolled.data.shards import FileShards, SourceOf, as_source, check_beside, divided
 from unrolled.data.tagging import Corpus, TagBatch, encode_words, tag_batch
 from unrolled.data.vocab import UNK, LabelVocabulary, Vocabulary
 from unrolled.errors import ConfigError
@@ -25,18 +25,17 @@ from unrolled.runtime.tagger_model import TaggerModel
 from unrolled.spec import CharacterSpec, RecurrentSpec, TaggerSpec
 from unrolled.tasks.base import Plan, Run, execute
 from unrolled.tasks.evaluate import evaluate_tagger
-from unrolled.tasks.shelf import Cutter, Lengths, Shelf, epoch_of, shelve
+from unrolled.tasks.shelf import Cutter, Lengths, Shelf, epoch_of, limited, shelve
 from unrolled.tasks.tag_data import (
     Prepared,
     Survey,
     count_words,
     data_hash,
-    frame_moments,
     hiding_rates,
     survey,
     tagging_spec,
 )
-from unrolled.tasks.words import hashes, start_from, with_vectors
+from unrolled.tasks.words import frame_moments, hashes, start_from, with_vectors
 
 if TYPE_CHECKING:
     from unrolled.train.loop import Job, Score, Weights
@@ -81,11 +80,12 @@ def train(
     found = survey(as_source(sequences), options)
     if not (options.embedding_size or options.vectors or options.characters or found.features):
         raise ConfigError("embedding_size is 0 and characters is off: nothing of a word is read")
+    if options.vectors and found.features:
+        raise ConfigError(f"vectors: {sequences.name} holds numbers; vectors are of words")
     tagging = tagging_spec(as_source(sequences), found, options, run)
     told = ""
     if validation is not None:
-        if len(validation.features) != len(found.features):
-            check_form(validation, found.form, sequences.name)
+        check_beside(validation, found.features, found.form, sequences.name)
         told = data_hash(validation, hashes(options.vectors))
     fraction, seed = training.validation_fraction, training.seed
     source, held = divided(sequences, validation, fraction, seed)
@@ -117,7 +117,7 @@ def make_plan(
     )
     vocabularies: dict[str, Vocabulary | LabelVocabulary] = {"target": found.labels}
     if found.features:
-        prepared = Prepared(moments=frame_moments(source))
+        prepared = Prepared(moments=frame_moments(source, run, named=True))
     else:
         words = count_words(source, options.max_length)
         prepared, spec = Prepared(words), data.source_vocabulary
@@ -292,10 +292,7 @@ def _validation(plan: Plan, sequences: Sequences) -> Callable[[Weights], Score]:
     """Score through the runtime, decoding included."""
     from unrolled.train.loop import Score
 
-    limit = plan.training.validation_limit
-    if 0 < limit < len(sequences):
-        order = np.random.default_rng(plan.training.seed).permutation(len(sequences))[:limit]
-        sequences = sequences.take(order)
+    sequences = limited(sequences, plan.training)
     kept = ("accuracy", "span_f1", "intent_accuracy", "sentence_accuracy", "log_loss")
 
     def validate(weights: Weights) -> Score:

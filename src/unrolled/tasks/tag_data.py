@@ -156,12 +156,6 @@ def count_words(source: SourceOf[Sequences], limit: int) -> Words:
     return found
 
 
-def frame_moments(source: SourceOf[Sequences]) -> Moments:
-    """Return the mean and the spread of each feature over all frames."""
-    parts = (np.concatenate(list(part.inputs)) for part in each(source) if len(part))
-    return Moments.over(parts, source.name)
-
-
 def hiding_rates(plan: Plan, words: Words | None) -> tuple[Any, Any]:
     """Return with which probability each word and each character is read as `<unk>` in training.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -80,9 +80,6 @@ class Pairs:
     def where(self, i: int) -> str:
         """Return where pair `i` is: `"pairs.tsv, row 7"`."""
         return f"{self.name}, row {self.rows[i] if self.rows else i + 1}"
-
-
-PairShards: TypeAlias = FileShards[Pairs]
 
 
 @dataclass(frozen=True)

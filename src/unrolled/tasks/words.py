@@ -10,6 +10,7 @@ import numpy as np
 
 from unrolled.config import VocabularySpec
 from unrolled.data.moments import Moments
+from unrolled.data.shards import F, SourceOf, each, each_named
 from unrolled.data.source import file_hash
 from unrolled.data.vectors import Vectors, read_vectors
 from unrolled.data.vocab import SPECIALS, Vocabulary
@@ -40,6 +41,19 @@ def with_vectors(
         f"{len(vocabulary) - len(known) - len(SPECIALS)} further words are kept"
     )
     return vocabulary, vectors
+
+
+def frame_moments(source: SourceOf[F], run: Run, *, named: bool) -> Moments:
+    """Return count, mean and spread of each feature over all frames.
+
+    Where sequences are `named`, tells of names that are in several files.
+    """
+    parts = (
+        np.concatenate(list(examples.inputs[start : start + 1024]))
+        for examples in (each_named(source, run.notify) if named else each(source))
+        for start in range(0, len(examples), 1024)
+    )
+    return Moments.over(parts, source.name)
 
 
 def start_from(
