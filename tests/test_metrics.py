@@ -117,6 +117,12 @@ def test_bleu_is_sacrebleus() -> None:
     assert f"version:{sacrebleu.__version__}" in found["bleu_signature"]
 
 
+def test_bleu_of_texts_that_were_split_before_says_nothing_else(caplog, capfd) -> None:
+    texts = ["a cat sat on the mat ."] * 120
+    assert bleu(texts, [[text] for text in texts])["bleu"] == pytest.approx(100)
+    assert (caplog.text, *capfd.readouterr()) == ("", "", "")
+
+
 def test_there_is_no_bleu_of_texts_without_four_words() -> None:
     pytest.importorskip("sacrebleu", reason="sacrebleu is not installed")
     assert bleu(["a red box", "a ball"], [["a red box"], ["a ball", "the ball"]]) == {}
