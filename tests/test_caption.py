@@ -245,6 +245,7 @@ def test_damaged_files_and_other_counts_are_named(tmp_path: Path):
     (tmp_path / "texts.txt").write_text("one\ntwo\n")
     with pytest.raises(DataError, match=r"texts for 2 things, but .*a\.npz holds 3"):
         read_described(tmp_path / "a.npz", captions=tmp_path / "texts.txt")
+    (tmp_path / "a.csv").write_text("x\n")
     with pytest.raises(DataError, match=r"cannot tell the format from the ending '\.csv'"):
         read_described(tmp_path / "a.csv")
     with pytest.raises(ConfigError, match="unknown format 'npy'"):

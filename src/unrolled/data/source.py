@@ -46,7 +46,8 @@ def format_among(
 ) -> str:
     """Return `format`, or the one of `formats`, by their endings, that `path` names.
 
-    Raises ConfigError for an unknown `format`, DataError for an unknown ending and for a folder.
+    Raises ConfigError for an unknown `format`, DataError for an unknown ending, for a folder and
+    where there is no such file.
     """
     known = sorted(set(formats.values()))
     if format is not None and format not in known:
@@ -58,6 +59,8 @@ def format_among(
         return found
     if Path(path).is_dir():
         raise DataError(f"{path}: {FOLDER}")
+    if not Path(path).exists():
+        raise missing(path)
     raise DataError(
         f"{path}: cannot tell the format from the ending {ending!r}; expected one of "
         f"{', '.join(formats)}, or give the format: {', '.join(known)}"
@@ -76,18 +79,27 @@ def read_bytes(path: str | Path, stdin: BinaryIO | None = None) -> bytes:
     return content
 
 
+def missing(path: str | Path) -> DataError:
+    """Return the error of a file that is not there; it names one beside it with a like name."""
+    place = Path(path)
+    beside = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
+    return DataError(f"{path}: no such file.{did_you_mean(place.name, beside)}")
+
+
+def unreadable(path: str | Path, error: OSError) -> DataError:
+    """Return the error of a file that cannot be read, in words."""
+    if isinstance(error, FileNotFoundError):
+        return missing(path)
+    if isinstance(error, IsADirectoryError):
+        return DataError(f"{path}: {FOLDER}")
+    return DataError(f"{path}: cannot be read: {error.strerror}")
+
+
 def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        folder = path.parent
-        beside = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-        hint = did_you_mean(path.name, beside)
-        raise DataError(f"{path}: no such file.{hint}") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: {FOLDER}") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise unreadable(path, error) from error
 
 
 def read_text(path: str | Path, stdin: BinaryIO | None = None) -> str:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from unrolled.config import VocabularySpec
 from unrolled.data import vocab
-from unrolled.data.source import FOLDER, shown
+from unrolled.data.source import shown, unreadable
 from unrolled.data.vocab import BOS, EOS, SPECIALS, Vocabulary, normalise
 from unrolled.errors import DataError
 
@@ -49,10 +49,8 @@ def file_lines(path: str | Path) -> Lines:
                 f"{shown(path)}: a byte near row {row + 1} is not UTF-8 ({error.reason}); "
                 "save the file as UTF-8"
             ) from None
-        except IsADirectoryError:
-            raise DataError(f"{shown(path)}: {FOLDER}") from None
         except OSError as error:
-            raise DataError(f"{shown(path)}: cannot be read: {error.strerror}") from None
+            raise unreadable(path, error) from None
         if not row:
             raise DataError(f"{shown(path)}: the file is empty")
 
