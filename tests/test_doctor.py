@@ -180,7 +180,8 @@ def test_vanishing_tells_the_lag_and_what_to_try():
     assert {"cell": "gru"} in changes
     assert {"cell": "lstm"} in changes
     assert changes[-1] == {}  # truncation: words only
-    assert "truncation at" in finding.advice[-1].words
+    lag = finding.evidence["lost_from_lag"]
+    assert finding.advice[-1].words.startswith(f"--truncate {lag}: ")
 
 
 def test_every_threshold_is_used_and_explained():

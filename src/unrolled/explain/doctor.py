@@ -130,7 +130,7 @@ def _remember(config: ModelConfig, spec: RecurrentSpec, lag: int) -> Iterator[Ad
         yield Advice(words="attention over all steps", changes={"pooling": "attention"})
     if config.task == "translate" and getattr(network, "attention", None) is None:
         yield Advice(words="attention over the source", changes={"attention": "additive"})
-    yield Advice(words=f"truncation at {lag} steps: the rest costs time and teaches nothing")
+    yield Advice(words=f"--truncate {lag}: what lies further back teaches nothing as it is")
 
 
 def _growing(config: ModelConfig, spec: RecurrentSpec, last: Record) -> Iterator[Finding]:
