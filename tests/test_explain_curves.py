@@ -36,6 +36,8 @@ def test_curves_of_a_log() -> None:
 def test_what_validation_found_is_drawn_beside_the_training_loss(record, lines) -> None:
     log = [{"epoch": k, "train_loss": 1.0, **record} for k in (1, 2)]
     assert [[line.name for line in chart.series] for chart in curves.charts(log)] == lines
+    told = [chart.reading for chart in curves.charts(log) if "is overfitting" in chart.reading]
+    assert len(told) == ("validation" in lines[0])
     columns = re.findall('<th scope="col"', curves.learning_curves(log))
     assert len(columns) == 2 + len(record)
 

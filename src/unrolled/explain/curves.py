@@ -29,6 +29,11 @@ SCORES = {"bleu": "BLEU"}
 MISSED = {"rmse": "RMSE", "mae": "MAE"}
 ERRORS = {"mase": "MASE"}
 PERCENT = {**RATES, **RANKS}
+FALLING = "The lower, the likelier the model finds what it should say."
+OVERFITTING = (
+    " Training that goes on falling while validation rises is overfitting; validation may lie"
+    " below, since nothing is dropped there."
+)
 TABLED = (
     "train_loss",
     "log_loss",
@@ -68,13 +73,13 @@ def charts(log: Log) -> list[Chart]:
     """
     # Of numbers the loss is an error, and no probability.
     told = any(name in record for record in log for name in ("mae", "mase", "rmse"))
+    losses = _series(log, LOSSES, 1.0)
     found = [
         Chart(
             "Loss by epoch",
             "loss" if told else "loss [nats per target]",
-            "The lower, the likelier the model finds what it should say; training that goes on"
-            " falling while validation rises is overfitting.",
-            _series(log, LOSSES, 1.0),
+            FALLING + (OVERFITTING if len(losses) > 1 else ""),
+            losses,
         ),
         Chart(
             "Rates on validation data by epoch",
